@@ -1,0 +1,20 @@
+"""The time. Tests move it with time-machine; leases are judged by Postgres's own clock instead."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+
+def now() -> datetime:
+    """Return the present moment in UTC."""
+    return datetime.now(UTC)
+
+
+def rfc3339(moment: datetime) -> str:
+    """Format a moment as RFC 3339 in UTC with microseconds and `Z`."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def milliseconds(moment: datetime) -> int:
+    """Return whole milliseconds since the Unix epoch."""
+    return int(moment.timestamp() * 1000)

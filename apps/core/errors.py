@@ -1,0 +1,107 @@
+"""What the domain raises. The mapping to HTTP is in `core.api.exception_handler`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class GyozaError(Exception):
+    """Something the caller should hear about."""
+
+    code: ClassVar[str] = "error"
+
+    def __init__(self, message: str = "", **detail: Any) -> None:
+        super().__init__(message or self.__doc__)
+        self.detail = detail
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class Invalid(GyozaError):
+    """The request is malformed."""
+
+    code = "invalid_request"
+
+    @classmethod
+    def of(cls, errors: list[tuple[str, str]]) -> Invalid:
+        """Build one error that names every bad field: `detail.errors` = [{field, message}]."""
+        listed = [{"field": field, "message": message} for field, message in errors]
+        first = f"{listed[0]['field']}: {listed[0]['message']}" if listed else ""
+        more = f" (and {len(listed) - 1} more)" if len(listed) > 1 else ""
+        return cls(first + more, errors=listed)
+
+
+class TooLarge(Invalid):
+    """The request body is over the limit."""
+
+    code = "payload_too_large"
+
+
+class UnsupportedMediaType(Invalid):
+    """The content type is not one this path reads."""
+
+    code = "unsupported_media_type"
+
+
+class Unauthorized(GyozaError):
+    """No key, or one that is unknown, expired or revoked."""
+
+    code = "unauthorized"
+
+
+class Forbidden(GyozaError):
+    """The key may not do this."""
+
+    code = "forbidden"
+
+
+class NotFound(GyozaError):
+    """No such thing, or not for you."""
+
+    code = "not_found"
+
+
+class MethodNotAllowed(GyozaError):
+    """The path exists, the method does not."""
+
+    code = "method_not_allowed"
+
+
+class NotAcceptable(GyozaError):
+    """The client accepts none of the formats this path speaks."""
+
+    code = "not_acceptable"
+
+
+class Conflict(GyozaError):
+    """The request makes sense, but not now."""
+
+    code = "conflict"
+
+
+class IllegalTransition(Conflict):
+    """The present state does not allow this."""
+
+    code = "illegal_transition"
+
+
+class Throttled(GyozaError):
+    """Too much at once; try again later."""
+
+    code = "throttled"
+
+    def __init__(self, message: str = "", *, retry_after: int = 1, **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.retry_after = retry_after
+
+
+class Unavailable(GyozaError):
+    """Something this service needs is away; try again later."""
+
+    code = "unavailable"
+
+    def __init__(self, message: str = "", *, retry_after: int = 1, **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.retry_after = retry_after

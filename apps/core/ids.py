@@ -1,0 +1,12 @@
+"""Identifiers. Tests patch this module, nothing else makes ids."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import uuid_utils.compat
+
+
+def uuid7() -> UUID:
+    """Return a new UUIDv7; ids made by one process rise strictly."""
+    return uuid_utils.compat.uuid7()

@@ -1,0 +1,26 @@
+"""The Celery application and the one beat schedule."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+from kombu import Queue
+from kombu.common import Broadcast
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gyoza_site.settings")
+
+app = Celery("gyoza")
+app.config_from_object("django.conf:settings", namespace="CELERY")
+app.autodiscover_tasks()
+
+app.conf.task_queues = (
+    Queue("gyoza"),
+    # Every worker hears that there is work; which one gets it is decided by the claim.
+    Broadcast("gyoza.wake"),
+)
+app.conf.task_routes = {"runs.claim_runs": {"queue": "gyoza.wake", "exchange": "gyoza.wake"}}
+
+app.conf.beat_schedule = {
+    "runs.sweep_runs": {"task": "runs.sweep_runs", "schedule": 1.0, "options": {"expires": 1}},
+}

@@ -1,0 +1,289 @@
+"""Gyoza's settings, read top to bottom. Values come from the environment through `env`."""
+
+from __future__ import annotations
+
+import re
+import socket
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+from gyoza_site import env
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- Identity -----------------------------------------------------------------------------------
+
+_release = re.search(r"^## (\d+\.\d+\.\d+)", (BASE_DIR / "CHANGELOG.md").read_text("utf-8"), re.M)
+if _release is None:
+    raise ImproperlyConfigured("CHANGELOG.md has no version heading")
+GYOZA_VERSION = _release.group(1)
+
+# --- Web ----------------------------------------------------------------------------------------
+
+DEBUG = env.boolean("GYOZA_DEBUG", False, "Show Django's debug pages. Never in production.")
+GYOZA_HOST = env.text("GYOZA_HOST", "127.0.0.1", "Address the web process binds to.")
+GYOZA_PORT = env.integer(
+    "PORT", 5555, "TCP port the web process binds to.", low=1, high=65535
+)
+GYOZA_URL = env.text(
+    "GYOZA_URL", f"http://127.0.0.1:{GYOZA_PORT}", "Base URL under which ops reach this service."
+)
+GYOZA_HOME = Path(
+    env.text("GYOZA_HOME", str(BASE_DIR / ".gyoza"), "Directory for local state of this machine.")
+)
+SECRET_KEY = env.secret(
+    "GYOZA_SECRET_KEY", "Signs sessions and run tokens; the same on every process."
+)
+if not SECRET_KEY:
+    # A per-machine file, made on first use, so that a clone starts without configuration and no
+    # well-known key ever signs anything. Processes on several machines must share GYOZA_SECRET_KEY.
+    from gyoza_site.secret_key import load_or_create
+
+    SECRET_KEY = load_or_create(GYOZA_HOME / "secret_key")
+ALLOWED_HOSTS = env.words(
+    "GYOZA_ALLOWED_HOSTS",
+    ["127.0.0.1", "localhost", "[::1]"],
+    "Host names the service answers to; * for any.",
+)
+CSRF_TRUSTED_ORIGINS = env.words(
+    "GYOZA_TRUSTED_ORIGINS", [], "Origins (scheme://host) that may post admin forms."
+)
+GYOZA_BEHIND_TLS = env.boolean(
+    "GYOZA_BEHIND_TLS", False, "A TLS proxy stands in front: secure cookies, HSTS, redirects."
+)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if GYOZA_BEHIND_TLS else None
+SECURE_SSL_REDIRECT = GYOZA_BEHIND_TLS
+SESSION_COOKIE_SECURE = GYOZA_BEHIND_TLS
+CSRF_COOKIE_SECURE = GYOZA_BEHIND_TLS
+SECURE_HSTS_SECONDS = 31_536_000 if GYOZA_BEHIND_TLS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = GYOZA_BEHIND_TLS
+SECURE_HSTS_PRELOAD = GYOZA_BEHIND_TLS
+
+ROOT_URLCONF = "gyoza_site.urls"
+ASGI_APPLICATION = "gyoza_site.asgi.application"
+APPEND_SLASH = False
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "django_linear_migrations",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "apps.core",
+    "apps.access",
+    "apps.topics",
+    "apps.definitions",
+    "apps.runs",
+    "apps.stack",
+]
+
+MIDDLEWARE = [
+    "apps.core.correlation.CorrelationMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+# Assets are found in the installed packages: a clone needs no collectstatic step.
+WHITENOISE_USE_FINDERS = True
+DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
+
+# --- Postgres -----------------------------------------------------------------------------------
+
+DATABASE_URL = env.text(
+    "DATABASE_URL",
+    f"postgresql://gyoza@127.0.0.1/{'gyoza'}",
+    "Postgres, as postgresql://user:password@host:port/name; ?host=/dir for a Unix socket.",
+)
+
+
+def _database(url: str) -> dict[str, object]:
+    parts = urlsplit(url)
+    if parts.scheme not in {"postgres", "postgresql"}:
+        raise ImproperlyConfigured("DATABASE_URL: expected postgresql://user:password@host:port/name")
+    query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
+    options: dict[str, object] = {k: unquote(v) for k, v in query.items() if k not in {"host", "port"}}
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": unquote(parts.path.lstrip("/")),
+        "USER": unquote(parts.username or ""),
+        "PASSWORD": unquote(parts.password or ""),
+        "HOST": unquote(query.get("host", parts.hostname or "")),
+        "PORT": str(query.get("port", parts.port or "")),
+        "OPTIONS": options,
+        "DISABLE_SERVER_SIDE_CURSORS": False,
+    }
+
+
+GYOZA_DB_POOL = env.integer(
+    "GYOZA_DB_POOL", 8, "Most Postgres connections per process and kind of pool.", low=2, high=200
+)
+DATABASES = {"default": _database(DATABASE_URL)}
+DATABASES["default"]["OPTIONS"] = {
+    **dict(DATABASES["default"]["OPTIONS"]),  # type: ignore[call-overload]
+    "pool": {"min_size": 0, "max_size": GYOZA_DB_POOL, "timeout": 10, "max_idle": 60},
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis and Celery ---------------------------------------------------------------------------
+
+REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0", "Redis or Valkey: broker and wake-ups.")
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_DEFAULT_QUEUE = "gyoza"
+CELERY_TIMEZONE = "UTC"
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A publish that can't reach Redis must fail soon: the row is there and a sweep will find it.
+CELERY_TASK_PUBLISH_RETRY = False
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "socket_timeout": 5,
+    "socket_connect_timeout": 2,
+    "global_keyprefix": "gyoza:",
+}
+CELERY_BEAT_SCHEDULE_FILENAME = str(GYOZA_HOME / "beat-schedule")
+
+# --- REST framework -----------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["apps.access.auth.KeyAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["apps.access.auth.HasScope"],
+    "DEFAULT_PARSER_CLASSES": ["apps.core.api.parsers.StrictJSONParser"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "apps.core.api.renderers.JSONRenderer",
+        "rest_framework.renderers.BrowsableAPIRenderer",
+    ],
+    "EXCEPTION_HANDLER": "apps.core.api.exception_handler.handle",
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "UNAUTHENTICATED_USER": None,
+    "TEST_REQUEST_DEFAULT_FORMAT": "json",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Gyoza",
+    "VERSION": GYOZA_VERSION,
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "SERVE_PERMISSIONS": [],
+    "SERVE_AUTHENTICATION": [],
+}
+
+# --- Admin theme --------------------------------------------------------------------------------
+
+UNFOLD = {"SITE_TITLE": "Gyoza", "SITE_HEADER": "Gyoza", "SHOW_HISTORY": False}
+
+# --- Logging ------------------------------------------------------------------------------------
+
+GYOZA_LOG_LEVEL = env.text("GYOZA_LOG_LEVEL", "INFO", "Lowest level that is logged.").upper()
+GYOZA_LOG_FORMAT = env.text("GYOZA_LOG_FORMAT", "text", "text for people, json for collectors.")
+LOGGING_CONFIG = "apps.core.logs.configure"
+LOGGING = {"level": GYOZA_LOG_LEVEL, "format": GYOZA_LOG_FORMAT}
+
+# --- Access -------------------------------------------------------------------------------------
+
+GYOZA_API_KEYS = env.secret(
+    "TOPICS_API_KEYS",
+    "Keys given at start, secret[:scopes[:prefixes]] separated by commas (topics v0 §3.1).",
+)
+GYOZA_ALLOW_INSECURE_NO_AUTH = env.boolean(
+    "TOPICS_ALLOW_INSECURE_NO_AUTH", False, "Allow a non-loopback bind without any key."
+)
+GYOZA_KEY_CACHE_SECONDS = env.seconds(
+    "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
+)
+
+# --- Topics -------------------------------------------------------------------------------------
+
+GYOZA_MAX_TOPICS = env.integer("TOPICS_MAX_TOPICS", 100_000, "Most topics; 0 = unlimited.", low=0)
+GYOZA_MAX_BODY_BYTES = env.integer(
+    "TOPICS_MAX_BODY_BYTES", 64 * 1024 * 1024, "Largest request body under /v0.", low=1
+)
+
+# --- Runs ---------------------------------------------------------------------------------------
+
+GYOZA_PYTHON_OPS = env.words(
+    "GYOZA_PYTHON_OPS",
+    ["examples.ops.*"],
+    "Callables a `python` op may name: package.module:callable or package.module.*",
+)
+GYOZA_EXECUTORS = {
+    "process": {"BACKEND": "apps.runs.executors.process.ProcessExecutor", "OPTIONS": {}},
+    "python": {"BACKEND": "apps.runs.executors.python.PythonExecutor", "OPTIONS": {}},
+}
+GYOZA_HEARTBEAT_SECONDS = env.seconds(
+    "GYOZA_HEARTBEAT_SECONDS", 2, "How often a worker says it is alive.", low=0.1
+)
+GYOZA_LOST_SECONDS = env.seconds(
+    "GYOZA_LOST_SECONDS", 10, "Silence after which a worker is lost.", low=0.5
+)
+GYOZA_STARVATION_SECONDS = env.seconds(
+    "GYOZA_STARVATION_SECONDS", 60, "Wait after which a big run holds back lower ones."
+)
+GYOZA_CANCEL_GRACE_SECONDS = env.seconds(
+    "GYOZA_CANCEL_GRACE_SECONDS", 10, "Time between SIGTERM and SIGKILL."
+)
+GYOZA_DRAIN_SECONDS = env.seconds(
+    "GYOZA_DRAIN_SECONDS", 10, "How long a stopping worker lets running ops go on."
+)
+GYOZA_MAX_LOSSES = 3  # runs.md §1: lost workers in a row before the run fails
+GYOZA_WORKER_NAME = env.text(
+    "GYOZA_WORKER_NAME", "", "Name of this worker; by default host name and a slot number."
+)
+GYOZA_WORKER_TAGS = env.words("GYOZA_WORKER_TAGS", [], "Tags this worker carries.")
+GYOZA_WORKER_SLOTS = env.integer(
+    "GYOZA_WORKER_SLOTS", 16, "Most runs one worker holds at a time.", low=1, high=1000
+)
+GYOZA_WORKER_CPU = env.integer("GYOZA_WORKER_CPU", 0, "CPUs offered; 0 = all.", low=0)
+GYOZA_WORKER_RAM_MB = env.integer("GYOZA_WORKER_RAM_MB", 0, "Memory offered; 0 = all.", low=0)
+GYOZA_WORKER_GPUS = env.words("GYOZA_WORKER_GPUS", [], "GPUs offered, as id:vram_mb.")
+GYOZA_HOSTNAME = socket.gethostname()
