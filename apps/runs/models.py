@@ -23,7 +23,9 @@ class Worker(models.Model):
         choices=[(s, s.capitalize()) for s in WorkerState], default=WorkerState.READY
     )
     executors = ArrayField(models.TextField(), default=list)
-    slots = models.PositiveIntegerField(null=True, help_text="Most runs at a time; empty = no limit.")
+    slots = models.PositiveIntegerField(
+        null=True, help_text="Most runs at a time; empty = no limit."
+    )
     cpu = models.PositiveIntegerField(default=0)
     ram_mb = models.PositiveIntegerField(default=0)
     gpus = models.JSONField(default=list, help_text="[{id, vram_mb}]")
@@ -102,7 +104,9 @@ class Run(models.Model):
 
     created_at = models.DateTimeField(default=clock.now)
     updated_at = models.DateTimeField(default=clock.now)
-    queued_at = models.DateTimeField(default=clock.now, help_text="Became PENDING for this attempt.")
+    queued_at = models.DateTimeField(
+        default=clock.now, help_text="Became PENDING for this attempt."
+    )
     scheduled_at = models.DateTimeField(null=True, blank=True, help_text="Not before.")
     assigned_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
@@ -111,7 +115,9 @@ class Run(models.Model):
     worker = models.ForeignKey(Worker, models.SET_NULL, null=True, blank=True, related_name="runs")
     lease = models.TextField(null=True, blank=True, help_text="Fences the reports of this attempt.")
     gpu = models.PositiveIntegerField(null=True, blank=True, help_text="The GPU it was given.")
-    handle = models.JSONField(null=True, blank=True, help_text="Where the executor finds the attempt.")
+    handle = models.JSONField(
+        null=True, blank=True, help_text="Where the executor finds the attempt."
+    )
     message_offset = models.BigIntegerField(default=0, help_text="Op messages already reported.")
     event_count = models.PositiveIntegerField(default=0, help_text="Events of the live attempt.")
     exit_code = models.IntegerField(null=True, blank=True)
@@ -140,13 +146,31 @@ class Run(models.Model):
             models.CheckConstraint(name="run_progress_in_range", condition=Q(progress__lte=100)),
             models.CheckConstraint(
                 name="run_has_work",
-                condition=Q(image__isnull=False) | Q(command__isnull=False) | Q(python__isnull=False),
+                condition=Q(image__isnull=False)
+                | Q(command__isnull=False)
+                | Q(python__isnull=False),
             ),
         ]
         indexes = [
             # claim: the next due run, highest priority first, then oldest (ids rise with time).
             models.Index(
-                F("priority").desc(), "id", name="run_claimable", condition=Q(state=RunState.PENDING)
+                F("priority").desc(),
+                "id",
+                name="run_claimable",
+                condition=Q(state=RunState.PENDING),
+            ),
+            # find_starving_run: waiting runs that declare a need.
+            models.Index(
+                F("priority").desc(),
+                "id",
+                name="run_demanding",
+                condition=Q(state=RunState.PENDING)
+                & (
+                    Q(cpu__isnull=False)
+                    | Q(ram_mb__isnull=False)
+                    | Q(vram_mb__isnull=False)
+                    | Q(gpu_id__isnull=False)
+                ),
             ),
             # sweep: which waiting runs have become due.
             models.Index(
@@ -164,14 +188,20 @@ class Run(models.Model):
             models.Index("topic", F("id").desc(), name="run_by_topic", condition=~Q(topic="")),
             models.Index("state", F("id").desc(), name="run_by_state"),
             models.Index(
-                "op_definition", F("id").desc(), name="run_by_op", condition=Q(op_definition__isnull=False)
+                "op_definition",
+                F("id").desc(),
+                name="run_by_op",
+                condition=Q(op_definition__isnull=False),
             ),
             models.Index(
                 "image", F("id").desc(), name="run_by_image", condition=Q(image__isnull=False)
             ),
             # GET /runs?execution_id= and the executions of pipelines.
             models.Index(
-                "execution_id", "id", name="run_by_execution", condition=Q(execution_id__isnull=False)
+                "execution_id",
+                "id",
+                name="run_by_execution",
+                condition=Q(execution_id__isnull=False),
             ),
         ]
 
@@ -241,3 +271,14 @@ class LogChunk(models.Model):
 
     def __str__(self) -> str:
         return f"{self.run_id} #{self.attempt} @{self.start}"
+
+
+class Sweep(models.Model):
+    """When a sweep last ran: one process at a time does it, and it can tell that nobody did for a while."""
+
+    name = models.TextField(primary_key=True)
+    ran_at = models.DateTimeField()
+    previous_at = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return self.name

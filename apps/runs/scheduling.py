@@ -1,0 +1,191 @@
+"""Who gets which run: heartbeats, claims, lost workers (runs.md §4). All inside a `transitions.Batch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from django.conf import settings
+
+from apps.core import sql
+from apps.runs import transitions
+from apps.runs.placement import Capacity, Demand, place
+from apps.runs.states import HOLDS_RESOURCES, WorkerState
+from apps.runs.transitions import Batch
+
+# Candidates looked at per free slot: some of them may not fit beside each other.
+CANDIDATES_PER_SLOT = 2
+# A pull worker may set no limit on its runs; one claim still has one.
+MOST_PER_CLAIM = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRow:
+    """A worker as its heartbeat found it; its row is locked until the transaction ends."""
+
+    id: str
+    state: WorkerState
+    executors: list[str]
+    total: Capacity
+    tags: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldRun:
+    """A run a worker holds, and whether somebody asked to cancel it."""
+
+    id: UUID
+    attempt: int
+    lease: str
+    cancel_requested_at: datetime | None
+    demand: Demand
+    gpu: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A run a worker has just been given: what to execute, under which lease."""
+
+    run_id: UUID
+    attempt: int
+    lease: str
+    executor: str
+    image: str | None
+    command: list[str] | None
+    python: str | None
+    env: dict[str, str]
+    inputs_json: bytes
+    timeout_s: float | None
+    cpu: int | None
+    ram_mb: int | None
+    gpu: int | None
+
+
+def beat_worker(worker_id: str) -> WorkerRow | None:
+    """Note that the worker is alive, lock its row and return it; None if it is not registered."""
+    rows = sql.run("runs/beat_worker", worker_id=worker_id).rows
+    if not rows:
+        return None
+    row = rows[0]
+    gpus = msgspec.json.decode(row["gpus"])
+    slots = MOST_PER_CLAIM if row["slots"] is None else row["slots"]
+    return WorkerRow(
+        id=row["id"],
+        state=WorkerState(row["state"]),
+        executors=row["executors"],
+        total=Capacity(
+            slots, row["cpu"], row["ram_mb"], {gpu["id"]: gpu["vram_mb"] for gpu in gpus}
+        ),
+        tags=row["tags"],
+    )
+
+
+def runs_held(worker_id: str) -> list[HeldRun]:
+    """Return the runs that the worker holds now."""
+    return [
+        HeldRun(
+            row["id"],
+            row["current_attempt"],
+            row["lease"],
+            row["cancel_requested_at"],
+            _demand(row),
+            row["gpu"],
+        )
+        for row in sql.run("runs/runs_held", worker_id=worker_id).rows
+    ]
+
+
+def claim(moves: Batch, worker: WorkerRow, held: Sequence[HeldRun], *, limit: int) -> list[Claim]:
+    """Assign to the worker up to `limit` waiting runs that fit beside those it holds.
+
+    Highest priority first, then oldest. A big run that fits nowhere now does not block those behind it; once it
+    has waited GYOZA_STARVATION_SECONDS, workers that could hold it when empty take nothing from behind it.
+    """
+    free = worker.total.minus((run.demand, run.gpu) for run in held)
+    free.slots = min(free.slots, limit)
+    if worker.state != WorkerState.READY or free.slots < 1:
+        return []
+    starving = _find_starving_run(moves, worker, free) if held else None
+    rows = sql.run(
+        "runs/claim_candidates",
+        now=moves.now,
+        executors=worker.executors,
+        tags=worker.tags,
+        cpu=free.cpu,
+        ram_mb=free.ram_mb,
+        vram_mb=free.largest_vram_mb,
+        gpu_ids=list(free.vram_mb),
+        starving_id=starving["id"] if starving else None,
+        starving_priority=starving["priority"] if starving else None,
+        limit=free.slots * CANDIDATES_PER_SLOT,
+    ).rows
+    by_id = {row["id"]: row for row in rows}
+    claims = []
+    for placed in place([_demand(row) for row in rows], free):
+        row = by_id[placed.run_id]
+        live = moves.adopt(transitions.as_live(row))
+        lease = transitions.assign(moves, live, worker_id=worker.id, gpu=placed.gpu)
+        claims.append(_claim_of(row, lease, placed.gpu))
+    return claims
+
+
+def lose_workers() -> list[str]:
+    """Mark workers silent for GYOZA_LOST_SECONDS as lost and take their runs back; return the workers."""
+    with transitions.batch() as moves:
+        rows = sql.run("runs/lost_workers", lost_seconds=settings.GYOZA_LOST_SECONDS).rows
+        lost = [row["id"] for row in rows]
+        held = [run.id for worker_id in lost for run in runs_held(worker_id)]
+        for live in [moves.lock(held)[one] for one in held]:
+            # A report may have ended the run between the look and the lock.
+            if live.state in HOLDS_RESOURCES and live.worker_id in lost:
+                transitions.lose(
+                    moves,
+                    live,
+                    error=f"worker {live.worker_id} was lost",
+                    max_losses=settings.GYOZA_MAX_LOSSES,
+                )
+    return lost
+
+
+def _find_starving_run(moves: Batch, worker: WorkerRow, free: Capacity) -> dict[str, Any] | None:
+    gpu_ids = list(worker.total.vram_mb)
+    rows = sql.run(
+        "runs/find_starving_run",
+        waiting_since=moves.now - timedelta(seconds=settings.GYOZA_STARVATION_SECONDS),
+        executors=worker.executors,
+        tags=worker.tags,
+        cpu_total=worker.total.cpu,
+        ram_mb_total=worker.total.ram_mb,
+        cpu_free=free.cpu,
+        ram_mb_free=free.ram_mb,
+        gpu_ids=gpu_ids,
+        vram_totals=[worker.total.vram_mb[one] for one in gpu_ids],
+        vram_frees=[free.vram_mb[one] for one in gpu_ids],
+    ).rows
+    return rows[0] if rows else None
+
+
+def _demand(row: dict[str, Any]) -> Demand:
+    return Demand(row["id"], row["cpu"], row["ram_mb"], row["vram_mb"], row["gpu_id"])
+
+
+def _claim_of(row: dict[str, Any], lease: str, gpu: int | None) -> Claim:
+    return Claim(
+        run_id=row["id"],
+        attempt=row["current_attempt"],
+        lease=lease,
+        executor=row["executor"],
+        image=row["image"],
+        command=row["command"],
+        python=row["python"],
+        env=msgspec.json.decode(row["env"]),
+        inputs_json=row["inputs"].encode(),
+        timeout_s=row["timeout_s"],
+        cpu=row["cpu"],
+        ram_mb=row["ram_mb"],
+        gpu=gpu,
+    )

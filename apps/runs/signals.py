@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from django.dispatch import Signal
+
+# Sent by transitions.py once a batch that ended runs is committed; heard by whoever chains runs.
+# Arguments: run_ids (list of UUID). Receivers enqueue and return: a sweep repairs a lost signal.
+run_finished = Signal()

@@ -1,0 +1,22 @@
+-- Lock the next runs that a worker could take one by one, in claim order; those other workers look at are skipped.
+-- Called by transitions.claim_candidates; index run_claimable. What fits together is decided by placement.place.
+-- Rows behind a starving run (starving_priority, starving_id) are left to it (runs.md §4).
+SELECT id, state, progress, current_attempt, event_count, failures, losses, retry_policy, topic, attributes,
+       output_specs, NULL::jsonb AS outputs, queued_at, scheduled_at,
+       assigned_at, started_at, finished_at, worker_id, lease, gpu, handle, message_offset, exit_code, error_message,
+       cancel_requested_at, cancel_reason,
+       cpu, ram_mb, vram_mb, gpu_id, executor, image, command, python, env, inputs, timeout_s
+FROM runs_run
+WHERE state = 'PENDING'
+  AND (scheduled_at IS NULL OR scheduled_at <= %(now)s)
+  AND executor = ANY(%(executors)s)
+  AND tags <@ %(tags)s
+  AND COALESCE(cpu, 0) <= %(cpu)s
+  AND COALESCE(ram_mb, 0) <= %(ram_mb)s
+  AND (vram_mb IS NULL OR vram_mb <= %(vram_mb)s)
+  AND (gpu_id IS NULL OR gpu_id = ANY(%(gpu_ids)s))
+  AND (%(starving_id)s::uuid IS NULL OR priority > %(starving_priority)s
+       OR (priority = %(starving_priority)s AND id < %(starving_id)s::uuid))
+ORDER BY priority DESC, id
+LIMIT %(limit)s
+FOR NO KEY UPDATE SKIP LOCKED
