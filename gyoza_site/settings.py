@@ -15,7 +15,9 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 # --- Identity -----------------------------------------------------------------------------------
 
-_release = re.search(r"^## (\d+\.\d+\.\d+)", (BASE_DIR / "CHANGELOG.md").read_text("utf-8"), re.M)
+_release = re.search(
+    r"^## (\d+\.\d+\.\d+)", (BASE_DIR / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE
+)
 if _release is None:
     raise ImproperlyConfigured("CHANGELOG.md has no version heading")
 GYOZA_VERSION = _release.group(1)
@@ -24,9 +26,7 @@ GYOZA_VERSION = _release.group(1)
 
 DEBUG = env.boolean("GYOZA_DEBUG", False, "Show Django's debug pages. Never in production.")
 GYOZA_HOST = env.text("GYOZA_HOST", "127.0.0.1", "Address the web process binds to.")
-GYOZA_PORT = env.integer(
-    "PORT", 5555, "TCP port the web process binds to.", low=1, high=65535
-)
+GYOZA_PORT = env.integer("PORT", 5555, "TCP port the web process binds to.", low=1, high=65535)
 GYOZA_URL = env.text(
     "GYOZA_URL", f"http://127.0.0.1:{GYOZA_PORT}", "Base URL under which ops reach this service."
 )
@@ -144,9 +144,13 @@ DATABASE_URL = env.text(
 def _database(url: str) -> dict[str, object]:
     parts = urlsplit(url)
     if parts.scheme not in {"postgres", "postgresql"}:
-        raise ImproperlyConfigured("DATABASE_URL: expected postgresql://user:password@host:port/name")
+        raise ImproperlyConfigured(
+            "DATABASE_URL: expected postgresql://user:password@host:port/name"
+        )
     query = dict(pair.split("=", 1) for pair in parts.query.split("&") if "=" in pair)
-    options: dict[str, object] = {k: unquote(v) for k, v in query.items() if k not in {"host", "port"}}
+    options: dict[str, object] = {
+        k: unquote(v) for k, v in query.items() if k not in {"host", "port"}
+    }
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": unquote(parts.path.lstrip("/")),
@@ -171,7 +175,9 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery ---------------------------------------------------------------------------
 
-REDIS_URL = env.text("REDIS_URL", "redis://127.0.0.1:6379/0", "Redis or Valkey: broker and wake-ups.")
+REDIS_URL = env.text(
+    "REDIS_URL", "redis://127.0.0.1:6379/0", "Redis or Valkey: broker and wake-ups."
+)
 CELERY_BROKER_URL = REDIS_URL
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"

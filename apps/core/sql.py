@@ -32,4 +32,6 @@ def run(name: str, /, **params: Any) -> Result:
         if cursor.description is None:
             return Result([], cursor.rowcount)
         names = [column.name for column in cursor.description]
-        return Result([dict(zip(names, row, strict=True)) for row in cursor.fetchall()], cursor.rowcount)
+        return Result(
+            [dict(zip(names, row, strict=True)) for row in cursor.fetchall()], cursor.rowcount
+        )

@@ -11,11 +11,10 @@ import fcntl
 import logging
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 import psutil
@@ -30,6 +29,9 @@ from apps.runs.models import LogChunk, Run
 from apps.runs.scheduling import Claim
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
 from apps.runs.turns import Ended, Report, Said
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 log = logging.getLogger(__name__)
 
@@ -415,7 +417,7 @@ _held_slot: Any = None
 
 def start() -> None:
     """Start this process's agent."""
-    global _agent, _held_slot  # noqa: PLW0603 - one agent per process, made when Celery is ready
+    global _agent, _held_slot
     _held_slot = _slot(Path(settings.GYOZA_HOME) / "workers")
     name, root = _held_slot.__enter__()
     _agent = Agent(worker_id=settings.GYOZA_WORKER_NAME or name, root=root)
@@ -437,7 +439,7 @@ def drain() -> None:
 
 def stop() -> None:
     """Stop this process's agent; returns when it has left."""
-    global _agent  # noqa: PLW0603
+    global _agent
     if _agent is not None:
         _agent.stop()
         _agent = None

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from typing import ClassVar
-from uuid import UUID
+from typing import TYPE_CHECKING, ClassVar
 
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
@@ -9,6 +8,9 @@ from django.db.models import F, Q
 
 from apps.core import clock, ids
 from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState, WorkerKind, WorkerState
+
+if TYPE_CHECKING:
+    from uuid import UUID
 
 _FINAL = sorted(FINAL)
 _HOLDS_RESOURCES = sorted(HOLDS_RESOURCES)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.conf import settings
@@ -15,7 +13,12 @@ from apps.core import sql
 from apps.runs import transitions
 from apps.runs.placement import Capacity, Demand, place
 from apps.runs.states import HOLDS_RESOURCES, WorkerState
-from apps.runs.transitions import Batch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from apps.runs.transitions import Batch
 
 # Candidates looked at per free slot: some of them may not fit beside each other.
 CANDIDATES_PER_SLOT = 2

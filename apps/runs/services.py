@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -30,6 +28,9 @@ from apps.runs.states import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
     from apps.access.auth import Caller
     from apps.runs.transitions import Batch, Live
 
@@ -174,7 +175,7 @@ def report(
     caller: Caller,
     attempt: int,
     lease: str,
-    type: EventType,  # noqa: A002 - the wire's name
+    type: EventType,
     msg: str | int = "",
     payload: dict[str, JSON] | None = None,
     outputs: dict[str, JSON] | None = None,

@@ -7,7 +7,6 @@ worker → run → topic (docs/explanation/locking.md).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,7 +27,7 @@ from apps.runs.states import MOVES, EventType, RunState, WorkerState
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 JSON = Any
 S = RunState

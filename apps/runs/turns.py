@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
-from uuid import UUID
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
 from apps.runs import scheduling, services, transitions
 from apps.runs.models import Worker
-from apps.runs.scheduling import Claim, HeldRun
 from apps.runs.states import EventType, RunState, WorkerKind, WorkerState
 from apps.runs.transitions import Batch, Live, LogPiece
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from apps.runs.scheduling import Claim, HeldRun
 
 JSON = Any
 
