@@ -1,0 +1,89 @@
+"""Rules of the house that no linter knows."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+APPS = ROOT / "apps"
+
+
+def sources() -> list[Path]:
+    found = [*APPS.rglob("*.py"), *(ROOT / "gyoza_site").rglob("*.py")]
+    return [p for p in sorted(found) if "migrations" not in p.parts]
+
+
+def test_no_file_is_a_dumping_ground():
+    names = {"utils.py", "helpers.py", "common.py", "misc.py", "constants.py"}
+    assert [p for p in sources() if p.name in names] == []
+
+
+def test_init_files_of_apps_are_empty():
+    allowed = {APPS / "runs" / "executors" / "__init__.py"}  # the loader of the plug-ins
+    full = [p for p in APPS.rglob("__init__.py") if p.read_text("utf-8").strip()]
+    assert set(full) - allowed == set()
+
+
+def test_modules_of_core_stay_small():
+    big = {
+        str(p.relative_to(ROOT)): lines
+        for p in (APPS / "core").rglob("*.py")
+        if (lines := len(p.read_text("utf-8").splitlines())) > 200
+    }
+    assert big == {}
+
+
+def test_core_knows_no_app():
+    wrong = [
+        str(p)
+        for p in (APPS / "core").rglob("*.py")
+        if re.search(r"(from|import) apps\.(?!core\b)", p.read_text("utf-8"))
+    ]
+    assert wrong == []
+
+
+def test_raw_sql_is_executed_in_one_place():
+    pattern = re.compile(r"\.(execute|executemany|raw)\(|RawSQL\(")
+    allowed = {APPS / "core" / "sql.py"}
+    wrong = [str(p) for p in sources() if p not in allowed and pattern.search(p.read_text("utf-8"))]
+    assert wrong == []
+
+
+def test_each_sql_file_has_a_header_and_a_caller():
+    code = "\n".join(p.read_text("utf-8") for p in sources())
+    for path in APPS.rglob("sql/*.sql"):
+        app = path.parent.parent.name
+        assert path.read_text("utf-8").startswith("-- "), path
+        assert f'"{app}/{path.stem}"' in code, f"nobody runs {path}"
+
+
+def test_enqueued_names_are_registered_tasks():
+    from gyoza_site.celery import app
+
+    app.loader.import_default_modules()
+    pattern = re.compile(r'(?:enqueue|nudge)_on_commit\(\s*"([\w.]+)"')
+    named = {m for p in sources() for m in pattern.findall(p.read_text("utf-8"))}
+    named |= {entry["task"] for entry in app.conf.beat_schedule.values()}
+    assert named <= set(app.tasks)
+
+
+def test_cross_app_imports_use_the_public_modules():
+    public = {"services", "queries", "models", "states", "signals"}
+    extra = {"access": {"auth"}, "stack": set()}
+    wrong = []
+    for path in sources():
+        if path.parts[len(ROOT.parts)] != "apps":
+            continue
+        own = path.relative_to(APPS).parts[0]
+        for match in re.finditer(
+            r"^\s*from apps\.(\w+)(?:\.(\w+))?[\w.]* import ([\w, ()]+)", path.read_text("utf-8"), re.MULTILINE
+        ):
+            other, module, names = match.groups()
+            if other in (own, "core"):
+                continue
+            used = {module} if module else {n.strip(" ()") for n in names.split(",") if n.strip(" ()")}
+            used = {n.split(" as ")[0] for n in used}
+            if used - public - extra.get(other, set()):
+                wrong.append(f"{path.relative_to(ROOT)}: {match.group(0).strip()}")
+    assert wrong == []
