@@ -178,7 +178,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env.text(
     "REDIS_URL", "redis://127.0.0.1:6379/0", "Redis or Valkey: broker and wake-ups."
 )
-CELERY_BROKER_URL = REDIS_URL
+# A Unix socket has another scheme in Celery than in the Redis client.
+CELERY_BROKER_URL = re.sub(r"^unix://", "redis+socket://", REDIS_URL)
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]

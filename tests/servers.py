@@ -1,0 +1,103 @@
+"""Postgres and Valkey of one test run: started when first needed, thrown away at the end."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import signal
+import tempfile
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from apps.stack.postgres import Postgres
+from apps.stack.spawn import spawn
+from apps.stack.valkey import Valkey
+
+if TYPE_CHECKING:
+    import subprocess
+
+PREFIX = "gyoza-test-"
+
+
+@cache
+def directory() -> Path:
+    """Return the directory of this run; what runs that were killed have left is removed."""
+    root = Path(tempfile.gettempdir())
+    for left in root.glob(f"{PREFIX}*"):
+        if left.stat().st_uid == os.geteuid() and not psutil.pid_exists(
+            int(left.name.split("-")[2])
+        ):
+            shutil.rmtree(left, ignore_errors=True)
+    path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root))
+    path.chmod(0o711)  # Postgres may run as another user
+    atexit.register(_remove, path)
+    return path
+
+
+def _remove(path: Path) -> None:
+    for sockets in (postgres().sockets, valkey().socket.parent):
+        shutil.rmtree(sockets, ignore_errors=True)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@cache
+def postgres() -> Postgres:
+    """Return the throw-away Postgres; its URL is known before it runs."""
+    return Postgres(directory() / "postgres", throwaway=True)
+
+
+@cache
+def valkey() -> Valkey:
+    """Return the throw-away Valkey."""
+    return Valkey(directory() / "valkey", throwaway=True)
+
+
+def environment() -> dict[str, str]:
+    """Return the URLs of this run: what the caller gave, else the throw-away servers'."""
+    return {
+        "DATABASE_URL": os.environ.get("DATABASE_URL") or postgres().url,
+        "REDIS_URL": os.environ.get("REDIS_URL") or valkey().url,
+    }
+
+
+@cache
+def start() -> None:
+    """Start the servers that this run has to bring itself; once."""
+    for server in (postgres(), valkey()):
+        if (
+            os.environ["DATABASE_URL" if isinstance(server, Postgres) else "REDIS_URL"]
+            == server.url
+        ):
+            _start(server)
+
+
+def _start(server: Postgres | Valkey) -> None:
+    server.prepare()
+    log_path = directory() / f"{server.name}.log"
+    # A killed postmaster would leave its sessions behind.
+    end = signal.SIGQUIT if isinstance(server, Postgres) else signal.SIGKILL
+    with log_path.open("ab") as log:
+        process = spawn(
+            server.argv,
+            env=server.env,
+            cwd=directory(),
+            log=log,
+            orphan_signal=end,
+            account=server.account,
+        )
+    atexit.register(_stop, process, end)
+    while not server.ready():
+        if process.poll() is not None:
+            raise RuntimeError(f"{server.name}:\n{log_path.read_text('utf-8', 'replace')}")
+        time.sleep(0.02)
+
+
+def _stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:
+    if process.poll() is None:
+        process.send_signal(end)
+    process.wait()
