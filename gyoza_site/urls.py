@@ -8,3 +8,8 @@ from django.urls import URLPattern, URLResolver, path
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
 ]
+
+handler400 = "apps.core.api.handlers.bad_request"
+handler403 = "apps.core.api.handlers.permission_denied"
+handler404 = "apps.core.api.handlers.not_found"
+handler500 = "apps.core.api.handlers.server_error"

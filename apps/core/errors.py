@@ -25,12 +25,15 @@ class Invalid(GyozaError):
     code = "invalid_request"
 
     @classmethod
-    def of(cls, errors: list[tuple[str, str]]) -> Invalid:
-        """Build one error that names every bad field: `detail.errors` = [{field, message}]."""
+    def of(cls, errors: list[tuple[str, str]], *, where: str = "body") -> Invalid:
+        """Build one error that names every bad field: `detail.errors` = [{field, message}].
+
+        `where` is body, query or path; only the dialect of `/api/v1` tells.
+        """
         listed = [{"field": field, "message": message} for field, message in errors]
         first = f"{listed[0]['field']}: {listed[0]['message']}" if listed else ""
         more = f" (and {len(listed) - 1} more)" if len(listed) > 1 else ""
-        return cls(first + more, errors=listed)
+        return cls(first + more, errors=listed, **({} if where == "body" else {"where": where}))
 
 
 class TooLarge(Invalid):
@@ -43,6 +46,12 @@ class UnsupportedMediaType(Invalid):
     """The content type is not one this path reads."""
 
     code = "unsupported_media_type"
+
+
+class Unprocessable(GyozaError):
+    """The request is well-formed, and can't be carried out as things are."""
+
+    code = "unprocessable"
 
 
 class Unauthorized(GyozaError):
