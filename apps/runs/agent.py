@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 LISTEN_SECONDS = 0.25
 # Log shipped per attempt and turn while it runs; the rest follows in the next turns.
 LOG_BYTES_PER_TURN = 1024 * 1024
+# What a supervisor may need for SIGKILL and clearing up, beyond the grace.
+FORCE_SECONDS = 5.0
 # Wait after a turn that failed: Postgres is away or restarting.
 PAUSE_SECONDS = 1.0
 
@@ -201,7 +203,7 @@ class Agent:
             run_id=claim.run_id,
             attempt=claim.attempt,
             lease=claim.lease,
-            handle=None if held.is_reported else held.handle.to_json(),
+            handle=None if held.is_reported else held.handle.to_dict(),
             said=[_said(message) for message in messages],
             message_offset=message_offset,
             log_start=held.log_offset,
@@ -280,13 +282,7 @@ class Agent:
     def _stop(self, held: Held) -> None:
         held.is_stopping = True
         if held.handle is not None:
-            # stop() waits for the grace: a thread of its own keeps the heartbeat going.
-            threading.Thread(
-                target=held.executor.stop,
-                args=(held.handle,),
-                kwargs={"grace": settings.GYOZA_CANCEL_GRACE_SECONDS},
-                daemon=True,
-            ).start()
+            held.executor.stop(held.handle, grace=settings.GYOZA_CANCEL_GRACE_SECONDS)
 
     def _forget(self, held: Held) -> None:
         del self.held[held.id]
@@ -318,7 +314,7 @@ class Agent:
                 # It may have been launched without our having said so: launching again finds it.
                 self._launch(claim)
                 continue
-            held = Held(claim, self.executors[claim.executor], Handle.from_json(run.handle))
+            held = Held(claim, self.executors[claim.executor], Handle.from_dict(run.handle))
             held.is_reported, held.message_offset = True, run.message_offset
             last = LogChunk.objects.filter(run=run, attempt=run.current_attempt).order_by("-start")
             if chunk := last.first():
@@ -333,31 +329,45 @@ class Agent:
                     executor.forget(handle)
 
     def _leave(self) -> None:
-        stops = []
+        """Stop what has not ended, wait until it has, and give it back."""
         for held in self.held.values():
-            if held.handle is not None:
-                stop = threading.Thread(
-                    target=held.executor.stop,
-                    args=(held.handle,),
-                    kwargs={"grace": settings.GYOZA_CANCEL_GRACE_SECONDS},
-                )
-                stop.start()
-                stops.append(stop)
-        for stop in stops:
-            stop.join()
+            self._stop(held)
+        deadline = time.monotonic() + settings.GYOZA_CANCEL_GRACE_SECONDS + FORCE_SECONDS
+        while self._alive() and time.monotonic() < deadline:
+            self._wake.wait(LISTEN_SECONDS)
+            self._wake.clear()
+            self._beat()
         try:
             turns.leave(worker_id=self.worker_id)
         except db.Error as exc:
-            log.warning("could not say good-bye, runs go back when the lease ends: %s", exc)
+            log.warning("could not say good-bye, runs go back when the worker is lost: %s", exc)
         for held in list(self.held.values()):
             self._forget(held)
         for executor in self.executors.values():
             executor.close()
         db.connections.close_all()
 
+    def _alive(self) -> bool:
+        return any(
+            held.handle is not None and held.executor.poll(held.handle) is None
+            for held in self.held.values()
+        )
+
+    def _beat(self) -> None:
+        """Stay alive in the eyes of the sweep while ops are ending."""
+        now = time.monotonic()
+        if now >= self._beat_at + settings.GYOZA_HEARTBEAT_SECONDS:
+            self._beat_at = now
+            try:
+                turns.take_turn(worker_id=self.worker_id, reports=[], limit=0)
+            except db.Error as exc:
+                log.warning("no heartbeat while leaving: %s", exc)
+
 
 def _said(message: Any) -> Said:
-    return Said(message.kind, message.value, message.name or message.msg, message.payload or {})
+    return Said(
+        message.kind, message.value, message.name or message.msg, dict(message.payload or {})
+    )
 
 
 def _ended(outcome: Outcome) -> Ended:

@@ -77,12 +77,16 @@ def test_cross_app_imports_use_the_public_modules():
             continue
         own = path.relative_to(APPS).parts[0]
         for match in re.finditer(
-            r"^\s*from apps\.(\w+)(?:\.(\w+))?[\w.]* import ([\w, ()]+)", path.read_text("utf-8"), re.MULTILINE
+            r"^\s*from apps\.(\w+)(?:\.(\w+))?[\w.]* import ([\w, ()]+)",
+            path.read_text("utf-8"),
+            re.MULTILINE,
         ):
             other, module, names = match.groups()
             if other in (own, "core"):
                 continue
-            used = {module} if module else {n.strip(" ()") for n in names.split(",") if n.strip(" ()")}
+            used = (
+                {module} if module else {n.strip(" ()") for n in names.split(",") if n.strip(" ()")}
+            )
             used = {n.split(" as ")[0] for n in used}
             if used - public - extra.get(other, set()):
                 wrong.append(f"{path.relative_to(ROOT)}: {match.group(0).strip()}")

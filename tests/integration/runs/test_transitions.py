@@ -152,14 +152,16 @@ def test_each_entry_is_published_to_the_topic_with_the_attributes():
     assert list(data) == ["run_id", "attempt", "type", "msg", "t", "state", "payload"]
     assert (data["run_id"], data["msg"]) == (str(run.id), "hello")
     assert data["payload"] == {"team": "vision", "n": 2}
-    assert event.tag == f"run/{run.id}"
+    assert bytes(event.tag) == f"run/{run.id}".encode()
 
 
 def test_what_ops_say_never_breaks_the_write():
     run = make_run(S.RUNNING, topic="batch")
     with transitions.batch() as moves:
         live = transitions.get_live(moves, run.id)
-        moves.note(live, EventType.INFO, "nul \x00 \ud800", {"a\x00": [10**40, float("nan"), "\x00"]})
+        moves.note(
+            live, EventType.INFO, "nul \x00 \ud800", {"a\x00": [10**40, float("nan"), "\x00"]}
+        )
         transitions.add_outputs(moves, live, {"x": "\x00"})
     entry = RunEvent.objects.get(run=run)
     assert entry.msg == "nul � ?"

@@ -1,0 +1,219 @@
+"""Reads of runs, attempts, timelines and workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db.models import Q
+
+from apps.core.errors import Invalid, NotFound
+from apps.runs.models import Attempt, Run, RunEvent, Worker
+from apps.runs.states import HOLDS_RESOURCES, RunState
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from apps.access.auth import Caller
+    from apps.runs.models import RunQuerySet
+
+MOST_EVENTS = 10_000
+# Ids are made a moment before the row's created_at is read; the exact comparison stands beside the id bound.
+_ID_SLACK_S = 60
+_UUID7_LOW = 0x7000_8000_0000_0000_0000
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What GET /runs may ask for; None and () = whatever."""
+
+    states: tuple[RunState, ...] = ()
+    op_definition: str | None = None
+    image: str | None = None
+    topic: str | None = None
+    execution_id: UUID | None = None
+    created_gte: float | None = None
+    created_gt: float | None = None
+    created_lte: float | None = None
+    created_lt: float | None = None
+
+
+def get_run(*, run_id: UUID, caller: Caller) -> Run:
+    """Return a run the caller may see. Raises NotFound."""
+    run = _visible_to(caller).filter(pk=run_id).first()
+    if run is None:
+        raise NotFound(f"no run {run_id}", run_id=str(run_id))
+    return run
+
+
+def runs_page(
+    *,
+    caller: Caller,
+    chosen: RunFilter,
+    limit: int,
+    starting_after: UUID | None = None,
+    ending_before: UUID | None = None,
+) -> tuple[list[Run], bool]:
+    """Return a page of runs, newest first, and whether there are more in the direction of the cursor.
+
+    Raises Invalid for a cursor that is no run the caller may see.
+    """
+    rows = _narrow(_visible_to(caller), chosen)
+    backwards = ending_before is not None
+    if starting_after is not None:
+        rows = rows.filter(pk__lt=_known(starting_after, "starting_after", caller))
+    if ending_before is not None:
+        rows = rows.filter(pk__gt=_known(ending_before, "ending_before", caller))
+    order = "id" if backwards else "-id"
+    page = list(_ordered(rows, chosen.states, order, limit + 1))
+    shown = page[:limit]
+    return shown[::-1] if backwards else shown, len(page) > limit
+
+
+def timeline(run: Run, *, attempt: int, after: int = -1) -> list[RunEvent]:
+    """Return the events of an attempt whose number is above `after`, oldest first."""
+    rows = RunEvent.objects.filter(run_id=run.id, attempt=attempt, number__gt=after)
+    return list(rows.order_by("number")[:MOST_EVENTS])
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """An attempt, live or past, with its timeline."""
+
+    number: int
+    attempt: Attempt | Run
+    worker_id: str | None
+    events: Sequence[RunEvent]
+
+
+def attempts(run: Run) -> list[AttemptView]:
+    """Return every attempt of a run with its timeline, oldest first, in two queries."""
+    events: dict[int, list[RunEvent]] = {}
+    for event in RunEvent.objects.filter(run_id=run.id).order_by("attempt", "number"):
+        events.setdefault(event.attempt, []).append(event)
+    past = [
+        AttemptView(row.number, row, row.worker_name, events.get(row.number, []))
+        for row in Attempt.objects.filter(run_id=run.id).order_by("number")
+    ]
+    return [*past, _live_attempt(run, events.get(run.current_attempt, []))]
+
+
+def get_attempt(run: Run, number: int) -> AttemptView:
+    """Return one attempt of a run with its timeline. Raises NotFound."""
+    if number == run.current_attempt:
+        return _live_attempt(run, timeline(run, attempt=number))
+    row = Attempt.objects.filter(run_id=run.id, number=number).first()
+    if row is None:
+        raise NotFound(f"run {run.id} has no attempt {number}", run_id=str(run.id))
+    return AttemptView(number, row, row.worker_name, timeline(run, attempt=number))
+
+
+def require_attempt(run: Run, number: int | None) -> int:
+    """Return the number, or the live attempt's for None. Raises NotFound for one that has not been."""
+    if number is None:
+        return run.current_attempt
+    if not 1 <= number <= run.current_attempt:
+        raise NotFound(f"run {run.id} has no attempt {number}", run_id=str(run.id))
+    return number
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLoad:
+    """A worker, the runs it holds and what they declare."""
+
+    worker: Worker
+    running: list[str]
+    cpu: int
+    ram_mb: int
+    vram_mb: dict[int, int]
+
+
+def workers(caller: Caller) -> list[WorkerLoad]:
+    """Return every worker with what it holds, in two queries; runs the caller may not see stay unnamed."""
+    held: dict[str, list[dict[str, Any]]] = {}
+    rows = Run.objects.filter(state__in=HOLDS_RESOURCES, worker__isnull=False)
+    for row in rows.order_by("id").values("id", "worker_id", "cpu", "ram_mb", "vram_mb", "gpu"):
+        held.setdefault(row["worker_id"], []).append(row)
+    seen: set[UUID] | None = None
+    if caller.prefixes:
+        visible = _visible_to(caller).filter(state__in=HOLDS_RESOURCES)
+        seen = set(visible.values_list("id", flat=True))
+    return [
+        _load(worker, held.get(worker.id, []), seen) for worker in Worker.objects.order_by("id")
+    ]
+
+
+def _load(worker: Worker, rows: list[dict[str, Any]], seen: set[UUID] | None) -> WorkerLoad:
+    vram: dict[int, int] = {}
+    for row in rows:
+        if row["gpu"] is not None:
+            vram[row["gpu"]] = vram.get(row["gpu"], 0) + (row["vram_mb"] or 0)
+    return WorkerLoad(
+        worker,
+        [str(row["id"]) for row in rows if seen is None or row["id"] in seen],
+        sum(row["cpu"] or 0 for row in rows),
+        sum(row["ram_mb"] or 0 for row in rows),
+        vram,
+    )
+
+
+def _live_attempt(run: Run, events: Sequence[RunEvent]) -> AttemptView:
+    return AttemptView(run.current_attempt, run, run.worker_id, events)
+
+
+def _visible_to(caller: Caller) -> RunQuerySet:
+    return Run.objects.visible_to(caller.prefixes, caller.owner)  # type: ignore[attr-defined, no-any-return]
+
+
+def _known(run_id: UUID, name: str, caller: Caller) -> UUID:
+    if not _visible_to(caller).filter(pk=run_id).exists():
+        raise Invalid.of([(name, "is not the id of a run")])
+    return run_id
+
+
+def _ordered(
+    rows: RunQuerySet, states: tuple[RunState, ...], order: str, count: int
+) -> RunQuerySet:
+    """Take the first `count` rows; of several states each gives its first, so that each reads its own index."""
+    if len(states) < 2:
+        return (
+            rows.in_states(*states).order_by(order)[:count]
+            if states
+            else rows.order_by(order)[:count]
+        )
+    first, *others = (rows.in_states(state).order_by(order)[:count] for state in states)
+    return first.union(*others, all=True).order_by(order)[:count]
+
+
+def _narrow(rows: RunQuerySet, chosen: RunFilter) -> RunQuerySet:
+    for name in ("op_definition", "image", "topic", "execution_id"):
+        value = getattr(chosen, name)
+        if value is not None:
+            rows = rows.filter(**{name: value})
+    bounds = {
+        "gte": chosen.created_gte,
+        "gt": chosen.created_gt,
+        "lte": chosen.created_lte,
+        "lt": chosen.created_lt,
+    }
+    for comparison, seconds in bounds.items():
+        if seconds is not None:
+            rows = rows.filter(_created(comparison, seconds))
+    return rows
+
+
+def _created(comparison: str, seconds: float) -> Q:
+    """Bound created_at exactly and, with some slack, the id, which the indexes are ordered by."""
+    moment = datetime.fromtimestamp(min(max(seconds, 0), 253_402_300_799), UTC)
+    exact = Q(**{f"created_at__{comparison}": moment})
+    if comparison in {"gte", "gt"}:
+        return exact & Q(id__gte=_first_id(seconds - _ID_SLACK_S))
+    return exact & Q(id__lt=_first_id(seconds + _ID_SLACK_S))
+
+
+def _first_id(seconds: float) -> UUID:
+    """Return the smallest UUIDv7 of a moment."""
+    milliseconds = min(max(int(seconds * 1000), 0), 2**48 - 1)
+    return UUID(int=milliseconds << 80 | _UUID7_LOW)
