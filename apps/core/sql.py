@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection
+from django.db.backends.postgresql.base import ServerBindingCursor
+
+from apps.core import asyncdb
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import psycopg
 
 APPS = Path(__file__).resolve().parent.parent
 
@@ -18,7 +27,8 @@ def statement(name: str) -> str:
     return (APPS / app / "sql" / f"{function}.sql").read_text("utf-8")
 
 
-class Result(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Result:
     """The rows of a statement, and how many rows it touched."""
 
     rows: list[dict[str, Any]]
@@ -29,9 +39,50 @@ def run(name: str, /, **params: Any) -> Result:
     """Execute a statement with named parameters on Django's connection and return its rows as dicts."""
     with connection.cursor() as cursor:
         cursor.execute(statement(name), params)
-        if cursor.description is None:
-            return Result([], cursor.rowcount)
-        names = [column.name for column in cursor.description]
-        return Result(
-            [dict(zip(names, row, strict=True)) for row in cursor.fetchall()], cursor.rowcount
-        )
+        return _result(cursor)
+
+
+def run_bound(name: str, /, **params: Any) -> Result:
+    """Do as `run`, with the parameters sent beside the statement instead of written into it.
+
+    For big arrays (`core.pgarray`): nothing is quoted, copied or parsed as SQL. Every parameter whose type
+    Postgres can't see from its place needs a cast in the statement.
+    """
+    connection.ensure_connection()
+    # Django's own cursor() with another class of cursor below it.
+    wrap: Any = connection._prepare_cursor  # type: ignore[attr-defined]
+    bound = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
+    with connection.wrap_database_errors, wrap(bound) as cursor:
+        cursor.execute(statement(name), params)
+        return _result(cursor)
+
+
+async def run_async(
+    name: str, /, *, on: psycopg.AsyncConnection[Any] | None = None, **params: Any
+) -> Result:
+    """Do as `run_bound` in the event loop: on `on`, else in its own transaction on a pooled connection.
+
+    The statement is prepared, so each connection plans it once. Raises psycopg's own errors.
+    """
+    if on is None:
+        async with asyncdb.connection() as pooled:
+            return await _execute(pooled, name, params)
+    return await _execute(on, name, params)
+
+
+async def _execute(on: psycopg.AsyncConnection[Any], name: str, params: dict[str, Any]) -> Result:
+    cursor = await on.execute(statement(name), params, prepare=True, binary=True)
+    if cursor.description is None:
+        return Result([], cursor.rowcount)
+    names = [column.name for column in cursor.description]
+    rows: Sequence[tuple[Any, ...]] = await cursor.fetchall()
+    return Result([dict(zip(names, row, strict=True)) for row in rows], cursor.rowcount)
+
+
+def _result(cursor: Any) -> Result:
+    if cursor.description is None:
+        return Result([], cursor.rowcount)
+    names = [column.name for column in cursor.description]
+    return Result(
+        [dict(zip(names, row, strict=True)) for row in cursor.fetchall()], cursor.rowcount
+    )

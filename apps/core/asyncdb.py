@@ -1,0 +1,79 @@
+"""Postgres for the event loop: one small connection pool per process.
+
+Nobody holds a connection while waiting for anything but Postgres: a stream reads, gives the connection back, waits.
+Statements run through `core.sql.run_async`; this module only lends connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from django.conf import settings
+from django.db import connections
+from psycopg import AsyncConnection
+from psycopg_pool import AsyncConnectionPool
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+Connection = AsyncConnection[Any]
+
+# By event loop, because a pool's locks belong to the loop that opened it; a web process has one.
+_pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[Connection]] = (
+    WeakKeyDictionary()
+)
+
+
+@asynccontextmanager
+async def connection() -> AsyncIterator[Connection]:
+    """Lend an autocommit connection; waits for a free one, at most the pool's timeout."""
+    pool = _pools.get(asyncio.get_running_loop()) or await _open()
+    async with pool.connection() as lent:
+        yield lent
+
+
+@asynccontextmanager
+async def transaction() -> AsyncIterator[Connection]:
+    """Lend a connection inside a transaction that commits at the end, or rolls back on an exception."""
+    async with connection() as lent, lent.transaction():
+        yield lent
+
+
+async def close() -> None:
+    """Close the pool of the running loop; the next use opens a new one."""
+    pool = _pools.pop(asyncio.get_running_loop(), None)
+    if pool is not None:
+        await pool.close()
+
+
+async def _open() -> AsyncConnectionPool[Connection]:
+    loop = asyncio.get_running_loop()
+    # Without await between the look-up and the store, so two first users share one pool.
+    pool = AsyncConnectionPool[Connection](
+        kwargs=_parameters(),
+        min_size=0,
+        max_size=settings.GYOZA_DB_POOL,
+        timeout=10,
+        max_idle=60,
+        open=False,
+        name="gyoza-async",
+    )
+    _pools[loop] = pool
+    await pool.open()
+    return pool
+
+
+def _parameters() -> dict[str, Any]:
+    """Return what Django connects with, so that both sides always see the same database."""
+    params = dict(connections["default"].get_connection_params())
+    for only_django in ("cursor_factory", "context", "server_side_binding", "isolation_level"):
+        params.pop(only_django, None)
+    options = str(params.get("options") or "")
+    # Every statement here is prepared and finds its rows by index whatever the values: plan it once.
+    params["options"] = f"{options} -c plan_cache_mode=force_generic_plan".strip()
+    params["autocommit"] = True
+    params["prepare_threshold"] = 0
+    return params

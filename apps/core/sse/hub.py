@@ -1,0 +1,189 @@
+"""Who waits for what in one event loop, and the subscriber that listens to Redis for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING, Self
+from uuid import uuid4
+from weakref import WeakKeyDictionary
+
+import redis.asyncio
+from django.conf import settings
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+log = logging.getLogger(__name__)
+
+REDIS_CHANNEL = "gyoza:wakeups"
+# How long a waiter sleeps at most while Redis is away, and how long publishers leave Redis alone after a failure.
+BLIND_SECONDS = 1.0
+# First line of a message: who sent it, because the sender has woken its own waiters already.
+_ME = uuid4().hex
+
+_hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
+_hubs_lock = threading.Lock()
+
+
+def current() -> Hub:
+    """Return the hub of the running event loop."""
+    loop = asyncio.get_running_loop()
+    with _hubs_lock:
+        return _hubs.setdefault(loop, Hub())
+
+
+def wake_everywhere(channels: tuple[str, ...]) -> None:
+    """Wake the waiters of every event loop of this process; from any thread."""
+    with _hubs_lock:
+        hubs = list(_hubs.items())
+    for loop, hub in hubs:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(hub.wake, channels)
+
+
+def message(channels: Iterable[str]) -> str:
+    """Return the Redis message that wakes these channels."""
+    return "\n".join((_ME, *channels))
+
+
+class Subscription:
+    """What one reader listens to. News that comes between `subscribe` and `wait` is kept."""
+
+    __slots__ = ("_event", "_hub", "channels")
+
+    def __init__(self, hub: Hub, channels: Iterable[str]) -> None:
+        self._hub = hub
+        self._event = asyncio.Event()
+        self.channels = tuple(channels)
+
+    def __enter__(self) -> Self:
+        self._hub.add(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hub.remove(self)
+
+    def wake(self) -> None:
+        """Let `wait` return; from the event loop only."""
+        self._event.set()
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait for news, at most `timeout` seconds; say whether there may be some, and forget it.
+
+        While Redis is away it says so after a second, because news of other processes can't be heard.
+        """
+        blind = not self._hub.hears
+        try:
+            async with asyncio.timeout(min(timeout, BLIND_SECONDS) if blind else timeout):
+                await self._event.wait()
+        except TimeoutError:
+            return blind and timeout > BLIND_SECONDS
+        self._event.clear()
+        return True
+
+
+class Hub:
+    """Who waits for what in one event loop, and the subscriber that listens to Redis for them."""
+
+    def __init__(self) -> None:
+        self.hears = False
+        self._waiters: dict[str, set[Subscription]] = {}
+        self._listener: asyncio.Task[None] | None = None
+        self._outbox: set[str] = set()
+        self._sender: asyncio.Task[None] | None = None
+        self._client: redis.asyncio.Redis | None = None
+
+    def add(self, subscription: Subscription) -> None:
+        """Register a waiter; the first one starts the subscriber."""
+        for channel in subscription.channels:
+            self._waiters.setdefault(channel, set()).add(subscription)
+        if self._listener is None or self._listener.done():
+            self._listener = asyncio.create_task(self._listen(), name="wakeups")
+
+    def remove(self, subscription: Subscription) -> None:
+        """Forget a waiter."""
+        for channel in subscription.channels:
+            waiting = self._waiters.get(channel)
+            if waiting is not None:
+                waiting.discard(subscription)
+                if not waiting:
+                    del self._waiters[channel]
+
+    def wake(self, channels: Iterable[str]) -> None:
+        """Wake the waiters of these channels; from this loop."""
+        for channel in channels:
+            for subscription in self._waiters.get(channel, ()):
+                subscription.wake()
+
+    def announce(self, channels: Iterable[str]) -> None:
+        """Do as `announce` from the event loop: at once here, and soon elsewhere, many in one message."""
+        names = tuple(channels)
+        self.wake(names)
+        self._outbox.update(names)
+        if self._sender is None or self._sender.done():
+            self._sender = asyncio.create_task(self._send(), name="wakeups-out")
+
+    async def close(self) -> None:
+        """Wake everybody and stop listening."""
+        self._wake_all()
+        tasks = [task for task in (self._listener, self._sender) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._listener = self._sender = None
+        if self._client is not None:
+            await self._client.aclose()
+            self._client = None
+
+    async def _send(self) -> None:
+        """Publish what has gathered; what comes meanwhile goes into the next message."""
+        while self._outbox:
+            names, self._outbox = tuple(self._outbox), set()
+            try:
+                await self._redis().publish(REDIS_CHANNEL, message(names))
+            except (RedisError, OSError) as exc:
+                log.warning("wake-ups reach this process only, Redis is away: %s", exc)
+                await asyncio.sleep(BLIND_SECONDS)
+
+    async def _listen(self) -> None:
+        """Listen for ever, whatever happens to Redis."""
+        while True:
+            try:
+                async with self._redis().pubsub(ignore_subscribe_messages=False) as pubsub:
+                    await pubsub.subscribe(REDIS_CHANNEL)
+                    await self._hear(pubsub)
+            except (RedisError, OSError) as exc:
+                if self.hears:
+                    log.warning("wake-ups of other processes are not heard, Redis is away: %s", exc)
+                # Waiters sleep without a bound that they took while we could hear.
+                self.hears = False
+                self._wake_all()
+                await asyncio.sleep(BLIND_SECONDS / 4)
+
+    async def _hear(self, pubsub: redis.asyncio.client.PubSub) -> None:
+        while True:
+            # Wakes up to notice a connection that has gone without a word.
+            message = await pubsub.get_message(timeout=15)
+            if message is None:
+                await pubsub.ping()
+            elif message["type"] == "subscribe":
+                self.hears = True
+                # What was said before we could hear is unknown.
+                self._wake_all()
+            elif message["type"] == "message":
+                sender, *channels = message["data"].decode().split("\n")
+                if sender != _ME:
+                    self.wake(channels)
+
+    def _wake_all(self) -> None:
+        self.wake(list(self._waiters))
+
+    def _redis(self) -> redis.asyncio.Redis:
+        if self._client is None:
+            self._client = redis.asyncio.Redis.from_url(
+                settings.REDIS_URL, socket_connect_timeout=2, health_check_interval=15
+            )
+        return self._client

@@ -1,0 +1,56 @@
+"""Wake-ups: "there is something new on this channel", between processes by Redis, inside one directly.
+
+A wake-up is a hint. Whoever waits has subscribed before it read, reads again when woken, and reads again anyway after
+a while; so a lost message costs time, never data. One Redis message carries any number of channels, and one subscriber
+per process serves all its waiters.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from redis.exceptions import RedisError
+
+from apps.core import redis as core_redis
+from apps.core.sse import hub
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+log = logging.getLogger(__name__)
+
+_silent_until = 0.0
+
+
+def announce_on_commit(*channels: str) -> None:
+    """Wake everyone who waits on these channels, here and elsewhere, once the transaction has committed."""
+    if channels:
+        transaction.on_commit(partial(announce, channels), robust=True)
+
+
+def announce(channels: Iterable[str]) -> None:
+    """Wake everyone who waits on these channels; from a thread, and only for what is committed."""
+    global _silent_until
+    names = tuple(channels)
+    hub.wake_everywhere(names)
+    if time.monotonic() < _silent_until:
+        return
+    try:
+        core_redis.client().publish(hub.REDIS_CHANNEL, hub.message(names))
+    except (RedisError, OSError) as exc:
+        _silent_until = time.monotonic() + hub.BLIND_SECONDS
+        log.warning("wake-ups reach this process only, Redis is away: %s", exc)
+
+
+def subscribe(*channels: str) -> hub.Subscription:
+    """Listen to channels from here on: `with subscribe(…) as news: read(); await news.wait(timeout)`."""
+    return hub.Subscription(hub.current(), channels)
+
+
+def announce_soon(*channels: str) -> None:
+    """Do as `announce` from the event loop: at once here, and soon elsewhere, many in one message."""
+    hub.current().announce(channels)
