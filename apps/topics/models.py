@@ -1,0 +1,211 @@
+"""The event log: topics, their records, and the idempotency keys of writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
+from django.db.models import F, Func, Q, Value
+from django.db.models.functions import Now
+
+from apps.topics.states import Discard, Durability, RecordKind, TopicKind
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    _U64 = models.DecimalField[Decimal | int, int]
+else:
+    _U64 = models.DecimalField
+
+
+class Unsigned64Field(_U64):
+    """An integer in 0 … 2^64−1; bigint holds half of that (topics v0 Appendix B.6)."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "max_digits": 20, "decimal_places": 0})
+
+    def from_db_value(self, value: Decimal | None, *_: object) -> int | None:
+        return None if value is None else int(value)
+
+
+class Topic(models.Model):
+    """A named append-only log. The row is its counter, its lock and its retention state in one.
+
+    `id` names the incarnation: a topic deleted and created again has another. Whoever appends holds this row's lock
+    until commit, so that commit order is seq order; nobody may hold it while doing anything else.
+    """
+
+    # Bytewise order and prefix tests everywhere (Appendix B.5).
+    name = models.TextField(db_collation="C")
+
+    # Config (§6), all of it with database defaults, because appends create topics in SQL.
+    kind = models.TextField(
+        choices=[(kind, kind.capitalize()) for kind in TopicKind], db_default=TopicKind.LOG
+    )
+    ttl_ms = Unsigned64Field(db_default=0, help_text="0 = never expire.")
+    cap_records = Unsigned64Field(db_default=0, help_text="0 = no limit.")
+    cap_bytes = Unsigned64Field(db_default=0, help_text="0 = no limit.")
+    discard = models.TextField(
+        choices=[(discard, discard.capitalize()) for discard in Discard], db_default=Discard.OLD
+    )
+    durability = models.TextField(
+        choices=[(durability, durability.capitalize()) for durability in Durability],
+        db_default=Durability.DISK,
+    )
+    priority = models.IntegerField(null=True, blank=True)
+    auto_priority = models.BooleanField(db_default=True)
+    auto_create = models.BooleanField(db_default=True)
+    idempotency_window_ms = Unsigned64Field(db_default=120_000)
+    dedupe_node = models.BooleanField(db_default=True)
+    lease_ms = models.BigIntegerField(db_default=30_000)
+    claim_jitter_ms = models.IntegerField(db_default=0)
+    max_deliveries = Unsigned64Field(db_default=0, help_text="0 = unlimited.")
+    dead_letter = models.TextField(null=True, blank=True)
+    leases_durable = models.BooleanField(db_default=False)
+
+    # Watermarks (§8.1).
+    head = models.BigIntegerField(db_default=0, help_text="Newest seq; 0 when nothing was written.")
+    reserved = models.BigIntegerField(
+        db_default=0,
+        help_text="Seqs up to here may have been acknowledged without waiting for the disk.",
+    )
+    cap_floor = models.BigIntegerField(db_default=0, help_text="C: newest seq lost to a cap.")
+    ttl_floor = models.BigIntegerField(db_default=0, help_text="T: newest seq lost to age.")
+    source_floor = models.BigIntegerField(
+        db_default=0, help_text="S: newest seq that a router's source lost first."
+    )
+    earliest = models.BigIntegerField(db_default=1, help_text="Oldest live seq, else head + 1.")
+    swept = models.BigIntegerField(
+        db_default=1, help_text="Records below this seq have been removed from the disk."
+    )
+    earliest_ts = models.BigIntegerField(
+        null=True, help_text="When the oldest live record was written, in ms; tells if age is due."
+    )
+    count = models.BigIntegerField(db_default=0, help_text="Live records.")
+    bytes = models.BigIntegerField(db_default=0, help_text="Their size (§7.4).")
+
+    has_listeners = models.BooleanField(
+        db_default=False, help_text="A router or trigger reads this topic: appends wake it."
+    )
+    created_at = models.DateTimeField(db_default=Now())
+    last_write_ts = models.BigIntegerField(null=True, help_text="In ms; never goes back.")
+    last_read_ts = models.BigIntegerField(null=True, help_text="In ms, written lazily.")
+    last_consumed_ts = models.BigIntegerField(null=True, help_text="The priority clock (§10).")
+
+    class Meta:
+        constraints = [
+            # append, every read: by name.
+            # Not `unique=True`: that would add a second index for LIKE, which COLLATE "C" already serves.
+            models.UniqueConstraint(fields=["name"], name="topic_once_per_name"),
+            models.CheckConstraint(
+                name="topic_kind_known", condition=Q(kind__in=[str(kind) for kind in TopicKind])
+            ),
+            models.CheckConstraint(
+                name="topic_discard_known", condition=Q(discard__in=[str(item) for item in Discard])
+            ),
+            models.CheckConstraint(
+                name="topic_durability_known",
+                condition=Q(durability__in=[str(item) for item in Durability]),
+            ),
+            # §8.1: L < earliest ≤ head + 1, and an empty live set has neither records nor bytes.
+            models.CheckConstraint(
+                name="topic_floors_below_earliest",
+                condition=Q(
+                    cap_floor__lt=F("earliest"),
+                    ttl_floor__lt=F("earliest"),
+                    source_floor__lt=F("earliest"),
+                    earliest__lte=F("head") + 1,
+                ),
+            ),
+            models.CheckConstraint(
+                name="topic_counters_agree",
+                condition=Q(count=0, bytes=0, earliest=F("head") + 1)
+                | Q(count__gt=0, bytes__gt=0, earliest_ts__isnull=False),
+            ),
+        ]
+        indexes = [
+            # sweep: topics with records on disk that retention or a deletion has taken away.
+            models.Index(
+                fields=["id"], name="topic_to_sweep", condition=Q(swept__lt=F("earliest"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def durable(self) -> bool:
+        return self.durability == Durability.FSYNC
+
+    @property
+    def floor(self) -> int:
+        """L: everything at or below it was lost without anyone asking."""
+        return max(self.cap_floor, self.ttl_floor, self.source_floor)
+
+
+class Event(models.Model):
+    """One record. `data` and `meta` are the client's own JSON text, byte for byte.
+
+    Built for a hundred million rows: 64 bytes of fixed cost, columns ordered so that nothing is padded, and one
+    B-tree. bytea rather than json or text, because JSON may hold U+0000 and nothing here looks inside.
+    """
+
+    pk = models.CompositePrimaryKey("topic_id", "seq")
+    # In insertion order over all topics. Indexed as BRIN (kilobytes), since the table is written in this order.
+    # NOT commit order: only (topic, seq) is a cursor that misses nothing.
+    id = models.BigIntegerField(
+        db_default=Func(Value("topics_event_id_seq"), function="nextval"), editable=False
+    )
+    seq = models.BigIntegerField()
+    ts = models.BigIntegerField(
+        help_text="Milliseconds since the Unix epoch; never falls with seq."
+    )
+    # No constraint: the append holds the topic's lock, and checking every row again costs more than inserting it.
+    # Deleting a topic leaves its records to the sweep.
+    topic = models.ForeignKey(
+        Topic, models.DO_NOTHING, related_name="events", db_index=False, db_constraint=False
+    )
+    size = models.IntegerField(help_text="Length of compact data and meta (§7.4).")
+    kind = models.SmallIntegerField(db_default=RecordKind.MESSAGE)
+    hops = models.SmallIntegerField(db_default=0, help_text="Routers passed on the way (§16.7).")
+    # bytea: compared byte for byte, and may hold U+0000.
+    tag = models.BinaryField(null=True)
+    node = models.BinaryField(null=True)
+    data = models.BinaryField()
+    meta = models.BinaryField(null=True)
+
+    topic_id: int
+
+    class Meta:
+        indexes = [
+            # The console's feed over all topics, and partitioning by id later.
+            BrinIndex(fields=["id"], name="event_by_id", autosummarize=True),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic_id}@{self.seq}"
+
+
+class IdempotencyKey(models.Model):
+    """A write that was made under a key (§2.10), stored in the transaction that made it."""
+
+    pk = models.CompositePrimaryKey("topic_id", "key")
+    topic = models.ForeignKey(
+        Topic, models.DO_NOTHING, related_name="keys", db_index=False, db_constraint=False
+    )
+    key = models.BinaryField()
+    created_ts = models.BigIntegerField(help_text="In ms; judged with the topic's present window.")
+    first_seq = models.BigIntegerField()
+    last_seq = models.BigIntegerField()
+
+    topic_id: int
+
+    class Meta:
+        indexes = [
+            # sweep: keys whose window has passed.
+            models.Index(fields=["created_ts"], name="idempotency_key_by_age"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic_id} {bytes(self.key)!r}"

@@ -1,0 +1,133 @@
+"""Writes to the log."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from apps.core import clock, pgarray, sql
+from apps.core.sse import wakeups
+from apps.topics import batch
+from apps.topics.batch import Record
+from apps.topics.states import RecordKind
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from apps.topics.batch import Placed
+
+log = logging.getLogger(__name__)
+
+# Topics this process has seen. Only saves the look-up: a name here may have been deleted meanwhile.
+_seen: set[str] = set()
+_SEEN_MAX = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """A record to append; `data` and `meta` are JSON text and are stored as they are."""
+
+    topic: str
+    data: str
+    tag: str | None = None
+    node: str | None = None
+    meta: str | None = None
+    kind: int = RecordKind.MESSAGE
+
+
+def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> None:
+    """Append records to their topics, in this order within each, inside the caller's transaction.
+
+    Call it last: from here to commit the topics are locked, and every other writer to them waits. Missing topics
+    are created (`ensure`), else their records are dropped. A full topic that rejects takes these all the same: what
+    has happened can't be refused. Readers are woken after commit.
+    """
+    batches: dict[str, list[Record]] = {}
+    for event in records:
+        batches.setdefault(event.topic, []).append(_record(event))
+    if not batches:
+        return
+    if ensure:
+        ensure_topics(batches)
+    placed = _append(batches)
+    lost = batches.keys() - placed.keys()
+    if lost and ensure:
+        # Deleted since this process saw them, or Postgres has come back from a crash.
+        _seen.difference_update(lost)
+        skip_lost_seqs()
+        ensure_topics(lost)
+        placed |= _append({name: batches[name] for name in lost})
+    for topic in placed.values():
+        if topic.has_cap:
+            retain(topic.topic_id, chunk=2 * len(batches[topic.name]))
+    wakeups.announce_on_commit(*(channel(name) for name in placed))
+
+
+def ensure_topics(names: Collection[str]) -> list[str]:
+    """Create those topics that are missing, with default config, and return their names."""
+    unseen = sorted(set(names) - _seen)
+    if not unseen:
+        return []
+    missing = sql.run_bound("topics/missing_topics", names=pgarray.texts(unseen)).rows
+    created = []
+    if missing:
+        wanted = pgarray.texts(sorted(row["name"] for row in missing))
+        created = [row["name"] for row in sql.run_bound("topics/create_topics", names=wanted).rows]
+    remember(unseen)
+    return created
+
+
+def skip_lost_seqs() -> None:
+    """Move heads past seqs that a crash of Postgres may have lost; nothing unless there was one."""
+    for row in sql.run_bound("topics/skip_lost_seqs").rows:
+        log.warning("topic %s: skipped seqs that a crash may have lost", row["name"])
+
+
+def retain(topic_id: int, *, chunk: int = 256) -> None:
+    """Take away what is expired or over a cap, in a transaction that holds the topic's lock.
+
+    Looks at `chunk` records first and at twice as many each time all of them had to go.
+    """
+    more = True
+    while more:
+        rows = sql.run_bound(
+            "topics/evict_records", topic_id=topic_id, chunk=chunk, now=now_ms()
+        ).rows
+        more = bool(rows and rows[0]["more"])
+        chunk = min(chunk * 2, 65_536)
+
+
+def remember(names: Collection[str]) -> None:
+    """Note topics that exist, so that appends needn't look first."""
+    if len(_seen) > _SEEN_MAX:
+        _seen.clear()
+    _seen.update(names)
+
+
+def channel(topic: str) -> str:
+    """Return the wake-up channel of appends to a topic."""
+    return f"topic:{topic}"
+
+
+def now_ms() -> int:
+    """Return the time that records are stamped with."""
+    return clock.milliseconds(clock.now())
+
+
+def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:
+    params = batch.append_params(batches, now=now_ms(), roomy_only=False, relaxed=False)
+    return batch.placed(sql.run_bound("topics/append_records", **params).rows)
+
+
+def _record(event: NewEvent) -> Record:
+    data = event.data.encode()
+    meta = None if event.meta is None else event.meta.encode()
+    return Record(
+        data=data,
+        meta=meta,
+        size=batch.compact_length(data) + (0 if meta is None else batch.compact_length(meta)),
+        tag=None if event.tag is None else event.tag.encode(),
+        node=None if event.node is None else event.node.encode(),
+        kind=event.kind,
+    )

@@ -1,0 +1,66 @@
+-- Append records to topics that exist, any number over any number of them: lock the topics' rows in name order, take
+-- the next seqs, insert. The row locks last until commit, so commit order is seq order. Returns one row per topic
+-- that was found; a name without a row has nothing appended.
+-- Called by services.append_events, as the last step of the caller's transaction, and by the group commit of the web
+-- process, as a transaction of its own. Indexes: topic_once_per_name, topics_topic_pkey; it writes topics_event_pkey.
+--
+-- names, counts, sizes: per topic, how many records and bytes. places, steps, …: per record, its topic (1 = the first
+-- of names) and its position in that topic's batch (1, 2 …), in the order in which they shall be stored.
+-- roomy_only: pass over topics with a cap, whose writes must be judged first.
+-- relaxed: commit without waiting for the disk if every topic here allows it (Appendix B.12).
+WITH wanted AS MATERIALIZED (
+  SELECT w.place, w.name, w.records, w.size
+  FROM unnest(%(names)s::text[], %(counts)s::int[], %(sizes)s::bigint[]) WITH ORDINALITY
+    AS w (name, records, size, place)
+), locked AS MATERIALIZED (
+  -- The lock is taken above the sort. Two batches that share topics meet at the first of them and never deadlock.
+  SELECT t.id, t.name
+  FROM topics_topic t
+  WHERE t.name = ANY (%(names)s::text[])
+    AND NOT (%(roomy_only)s AND (t.cap_records > 0 OR t.cap_bytes > 0))
+    -- After a crash of Postgres nothing is appended until seqs that may have been handed out are skipped.
+    AND EXISTS (SELECT FROM topics_intact)
+  ORDER BY t.name
+  FOR NO KEY UPDATE OF t
+), moved AS (
+  UPDATE topics_topic t
+  SET head = t.head + w.records,
+      count = t.count + w.records,
+      bytes = t.bytes + w.size,
+      last_write_ts = greatest(%(now)s::bigint, t.last_write_ts),
+      earliest_ts = CASE WHEN t.count = 0 THEN greatest(%(now)s::bigint, t.last_write_ts) ELSE t.earliest_ts END,
+      reserved = CASE
+        WHEN %(relaxed)s AND t.durability <> 'fsync' AND t.head + w.records > t.reserved
+          THEN t.head + w.records + 256
+        ELSE t.reserved
+      END
+  FROM locked l
+  JOIN wanted w ON w.name = l.name
+  WHERE t.id = l.id
+  RETURNING w.place, t.id, t.name, w.records, t.head, t.last_write_ts, t.has_listeners,
+            t.cap_records > 0 OR t.cap_bytes > 0 AS has_cap, t.durability = 'fsync' AS durable,
+            -- head only rises, so it is 256 below the ceiling only when this statement raised the ceiling.
+            t.reserved = t.head + 256 AS raised
+), bases AS (
+  -- Arrays indexed by place, because looking up an element costs nothing and can't be planned badly.
+  SELECT array_agg(m.id ORDER BY w.place) AS ids,
+         array_agg(m.head - m.records ORDER BY w.place) AS heads,
+         array_agg(m.last_write_ts ORDER BY w.place) AS times
+  FROM wanted w
+  LEFT JOIN moved m ON m.place = w.place
+), inserted AS (
+  INSERT INTO topics_event (topic_id, seq, ts, size, kind, hops, tag, node, data, meta)
+  SELECT b.ids[r.place], b.heads[r.place] + r.step, b.times[r.place],
+         r.size, r.kind, r.hops, r.tag, r.node, r.data, r.meta
+  FROM bases b,
+       unnest(%(places)s::int[], %(steps)s::int[], %(record_sizes)s::int[], %(kinds)s::smallint[], %(hops)s::smallint[],
+              %(tags)s::bytea[], %(nodes)s::bytea[], %(datas)s::bytea[], %(metas)s::bytea[])
+         AS r (place, step, size, kind, hops, tag, node, data, meta)
+  WHERE b.ids[r.place] IS NOT NULL
+)
+SELECT m.place, m.id, m.name, m.head - m.records + 1 AS first_seq, m.head, m.last_write_ts AS ts, m.has_listeners,
+       m.has_cap, m.durable,
+       -- Read when the transaction commits, and forgotten with it.
+       CASE WHEN %(relaxed)s AND NOT bool_or(m.durable OR m.raised) OVER ()
+         THEN set_config('synchronous_commit', 'off', true) END AS commits
+FROM moved m

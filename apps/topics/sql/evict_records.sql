@@ -1,0 +1,47 @@
+-- One step of the retention pass of one topic whose lock the caller holds (topics v0 §8.2): looks at its `chunk`
+-- oldest live records and takes away, from the oldest, those that are expired or over a cap. `more` says that all of
+-- the chunk went, so the caller goes on. Called by services.retain; index topics_event_pkey.
+-- ★17: only live records count against a cap, and a topic that rejects never loses one to it. The rows stay on disk,
+-- below `earliest`, until the sweep.
+WITH topic AS (
+  SELECT id, head, earliest,
+         CASE WHEN ttl_ms > 0 THEN %(now)s::bigint - ttl_ms END AS oldest_ts,
+         CASE WHEN discard = 'old' AND cap_records > 0 THEN count - cap_records END AS excess_records,
+         CASE WHEN discard = 'old' AND cap_bytes > 0 THEN bytes - cap_bytes END AS excess_bytes
+  FROM topics_topic
+  WHERE id = %(topic_id)s::bigint
+), oldest AS (
+  SELECT e.seq, e.ts, e.size FROM topic t, topics_event e
+  WHERE e.topic_id = t.id AND e.seq >= t.earliest AND e.seq <= t.head
+  ORDER BY e.seq
+  LIMIT %(chunk)s::int
+), judged AS (
+  SELECT o.seq, o.size,
+         coalesce(o.ts < t.oldest_ts, false) AS expired,
+         coalesce(row_number() OVER w <= t.excess_records, false)
+           -- The bytes before this record are not enough to take away.
+           OR coalesce(sum(o.size) OVER w - o.size < t.excess_bytes, false) AS over_cap
+  FROM topic t, oldest o
+  WINDOW w AS (ORDER BY o.seq ROWS UNBOUNDED PRECEDING)
+), gone AS (
+  SELECT count(*) AS records, sum(size) AS size, max(seq) AS last_seq,
+         max(seq) FILTER (WHERE expired) AS ttl_floor,
+         max(seq) FILTER (WHERE NOT expired) AS cap_floor
+  FROM judged
+  WHERE expired OR over_cap
+), next AS (
+  SELECT e.seq, e.ts FROM topic t, gone g, topics_event e
+  WHERE e.topic_id = t.id AND e.seq > g.last_seq AND e.seq <= t.head
+  ORDER BY e.seq
+  LIMIT 1
+)
+UPDATE topics_topic t
+SET ttl_floor = greatest(t.ttl_floor, g.ttl_floor),
+    cap_floor = greatest(t.cap_floor, g.cap_floor),
+    earliest = coalesce((SELECT seq FROM next), t.head + 1),
+    earliest_ts = (SELECT ts FROM next),
+    count = t.count - g.records,
+    bytes = t.bytes - g.size
+FROM gone g
+WHERE t.id = %(topic_id)s::bigint AND g.records > 0
+RETURNING g.records AS evicted, g.records = %(chunk)s::int AS more
