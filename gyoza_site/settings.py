@@ -134,6 +134,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 * 1024 * 1024
 
 # --- Postgres -----------------------------------------------------------------------------------
 
+env.use_embedded(GYOZA_HOME / "urls.json")
 DATABASE_URL = env.text(
     "DATABASE_URL",
     f"postgresql://gyoza@127.0.0.1/{'gyoza'}",
@@ -212,7 +213,7 @@ REST_FRAMEWORK = {
     "UNAUTHENTICATED_USER": None,
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
-SPECTACULAR_SETTINGS = {
+SPECTACULAR_SETTINGS: dict[str, object] = {
     "TITLE": "Gyoza",
     "VERSION": GYOZA_VERSION,
     "OAS_VERSION": "3.1.1",
@@ -263,10 +264,6 @@ GYOZA_PYTHON_OPS = env.words(
     ["examples.ops.*"],
     "Callables a `python` op may name: package.module:callable or package.module.*",
 )
-GYOZA_EXECUTORS = {
-    "process": {"BACKEND": "apps.runs.executors.process.ProcessExecutor", "OPTIONS": {}},
-    "python": {"BACKEND": "apps.runs.executors.python.PythonExecutor", "OPTIONS": {}},
-}
 GYOZA_HEARTBEAT_SECONDS = env.seconds(
     "GYOZA_HEARTBEAT_SECONDS", 2, "How often a worker says it is alive.", low=0.1
 )
@@ -293,4 +290,15 @@ GYOZA_WORKER_SLOTS = env.integer(
 GYOZA_WORKER_CPU = env.integer("GYOZA_WORKER_CPU", 0, "CPUs offered; 0 = all.", low=0)
 GYOZA_WORKER_RAM_MB = env.integer("GYOZA_WORKER_RAM_MB", 0, "Memory offered; 0 = all.", low=0)
 GYOZA_WORKER_GPUS = env.words("GYOZA_WORKER_GPUS", [], "GPUs offered, as id:vram_mb.")
+GYOZA_EXECUTORS = {
+    "process": {"BACKEND": "apps.runs.executors.process.ProcessExecutor", "OPTIONS": {}},
+    "python": {
+        "BACKEND": "apps.runs.executors.python.PythonExecutor",
+        "OPTIONS": {
+            "base_dir": str(BASE_DIR),
+            "allowed": GYOZA_PYTHON_OPS,
+            "max_children": GYOZA_WORKER_SLOTS,
+        },
+    },
+}
 GYOZA_HOSTNAME = socket.gethostname()

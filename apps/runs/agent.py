@@ -322,10 +322,9 @@ class Agent:
             self.held[held.id] = held
             log.info("run %s goes on under its lease", run.id)
         for executor in self.executors.values():
-            for one, handle in executor.leftovers():
-                if one not in self.held:
-                    log.warning("attempt %s is not ours any more, it is stopped", one)
-                    executor.stop(handle, grace=settings.GYOZA_CANCEL_GRACE_SECONDS)
+            for handle in executor.leftovers():
+                if handle.attempt_id not in self.held:
+                    log.warning("attempt %s is not ours any more, it is ended", handle.attempt_id)
                     executor.forget(handle)
 
     def _leave(self) -> None:
