@@ -7,6 +7,7 @@ of a file that holds the value.
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,17 @@ class Variable:
 
 REGISTRY: dict[str, Variable] = {}
 
+# The URLs of the servers that a running `make up` has embedded.
+_embedded: dict[str, str] = {}
+
+
+def use_embedded(path: Path) -> None:
+    """Let the servers of a running `make up` stand in for URLs that are not given."""
+    try:
+        _embedded.update(json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError):
+        return
+
 
 def _load_file(name: str) -> None:
     path = os.environ.get(f"{name}_FILE")
@@ -49,7 +61,7 @@ def _read(name: str, kind: str, default: T, sentence: str, reader: Callable[...,
     REGISTRY[name] = Variable(name, kind, "" if default is None else str(default), sentence)
     _load_file(name)
     if not os.environ.get(name):
-        return default
+        return _embedded.get(name, default)  # type: ignore[return-value]  # of text variables only
     try:
         return reader(name)
     except (EnvError, ValueError) as exc:

@@ -201,7 +201,10 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(GYOZA_HOME / "beat-schedule")
 # --- REST framework -----------------------------------------------------------------------------
 
 REST_FRAMEWORK = {
-    "DEFAULT_AUTHENTICATION_CLASSES": ["apps.access.auth.KeyAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "apps.access.auth.KeyAuthentication",
+        "apps.access.auth.StaffSessionAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["apps.access.auth.HasScope"],
     "DEFAULT_PARSER_CLASSES": ["apps.core.api.parsers.StrictJSONParser"],
     "DEFAULT_RENDERER_CLASSES": [

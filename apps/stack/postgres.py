@@ -109,9 +109,11 @@ class Postgres:
     @cached_property
     def sockets(self) -> Path:
         """The directory of the socket."""
-        return sockets.private_directory(
-            self.directory, uid=self.account.uid if self.account else None
-        )
+        return sockets.private_directory(self.directory, uid=self._uid)
+
+    @property
+    def _uid(self) -> int | None:
+        return self.account.uid if self.account else None
 
     @property
     def url(self) -> str:
@@ -159,8 +161,7 @@ class Postgres:
             )
         self._clear_leftovers()
         self._write_settings(self.data)
-        # /tmp is emptied at a reboot, and by cleaners.
-        self.__dict__.pop("sockets", None)
+        sockets.restore(self.sockets, uid=self._uid)
         return made
 
     def ready(self) -> bool:

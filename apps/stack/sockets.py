@@ -25,9 +25,20 @@ def private_directory(key: Path, *, uid: int | None = None) -> Path:
         if not _is_private(path, owner):
             # Someone else was there first: a name they can't have guessed.
             path = Path(tempfile.mkdtemp(prefix="gyoza-", dir=root))
+    _give(path, owner)
+    return path
+
+
+def restore(path: Path, *, uid: int | None = None) -> None:
+    """Make the directory again if it is gone: /tmp is emptied at a reboot, and by cleaners."""
+    if not path.exists():
+        path.mkdir(mode=0o700)
+        _give(path, os.geteuid() if uid is None else uid)
+
+
+def _give(path: Path, owner: int) -> None:
     if owner != os.geteuid():
         os.chown(path, owner, -1)
-    return path
 
 
 def _is_private(path: Path, owner: int) -> bool:

@@ -90,7 +90,7 @@ class Valkey:
         """Make the directory and clear a left-over socket; return whether the directory is new."""
         made = not self.home.exists()
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self.__dict__.pop("socket", None)
+        sockets.restore(self.socket.parent)
         return made
 
     def ready(self) -> bool:
