@@ -23,4 +23,5 @@ app.conf.task_routes = {"runs.claim_runs": {"queue": "gyoza.wake", "exchange": "
 
 app.conf.beat_schedule = {
     "runs.sweep_runs": {"task": "runs.sweep_runs", "schedule": 1.0, "options": {"expires": 1}},
+    "access.trim_idempotency": {"task": "access.trim_idempotency", "schedule": 600.0},
 }

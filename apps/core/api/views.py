@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from rest_framework.views import APIView
 
+from apps.core.api.scope import PUBLIC
 from apps.core.errors import Invalid, NotFound
 
 if TYPE_CHECKING:
@@ -11,10 +12,6 @@ if TYPE_CHECKING:
 
     from rest_framework.authentication import BaseAuthentication
     from rest_framework.request import Request
-
-# What a view's `scope` may say beside read, write, delete and admin (joined by `+` when it needs several).
-PUBLIC = "public"  # no key is asked for, a wrong one is not looked at
-ANY = "any"  # any valid key
 
 
 class ApiView(APIView):
