@@ -65,9 +65,9 @@ def byteas(items: Sequence[bytes | None]) -> ByteaArray:
     return ByteaArray(_variable(items, 17))
 
 
-def texts(items: Sequence[str]) -> TextArray:
-    """Encode strings, which must not contain U+0000."""
-    return TextArray(_variable([item.encode() for item in items], 25))
+def texts(items: Sequence[bytes | None]) -> TextArray:
+    """Encode texts and nulls; the texts are UTF-8 already and hold no U+0000."""
+    return TextArray(_variable(items, 25))
 
 
 def smallints(items: Sequence[int]) -> SmallintArray:

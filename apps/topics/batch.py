@@ -16,7 +16,7 @@ _SPACES = (b" ", b"\n", b"\r", b"\t")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as it is stored; `data` and `meta` are JSON text."""
+    """One record as it is stored, in UTF-8: `data` and `meta` are JSON text, `tag` and `node` escaped."""
 
     data: bytes
     size: int
@@ -49,6 +49,16 @@ def compact_length(text: bytes) -> int:
     return len(text)
 
 
+def escape(text: str) -> bytes:
+    """Spell text as inside a JSON string, which is how tags and nodes are stored."""
+    return msgspec.json.encode(text)[1:-1]
+
+
+def unescape(stored: str) -> str:
+    """Return the text of a stored tag or node."""
+    return msgspec.json.decode(f'"{stored}"', type=str)
+
+
 def append_params(
     batches: Mapping[str, Sequence[Record]], *, now: int, roomy_only: bool, relaxed: bool
 ) -> dict[str, Any]:
@@ -61,7 +71,7 @@ def append_params(
         steps += range(1, len(batch) + 1)
         records += batch
     return {
-        "names": pgarray.texts(list(batches)),
+        "names": pgarray.texts([name.encode() for name in batches]),
         "counts": pgarray.ints([len(batch) for batch in batches.values()]),
         "sizes": pgarray.bigints([sum(r.size for r in batch) for batch in batches.values()]),
         "places": pgarray.ints(places),
@@ -69,10 +79,10 @@ def append_params(
         "record_sizes": pgarray.ints([r.size for r in records]),
         "kinds": pgarray.smallints([r.kind for r in records]),
         "hops": pgarray.smallints([r.hops for r in records]),
-        "tags": pgarray.byteas([r.tag for r in records]),
-        "nodes": pgarray.byteas([r.node for r in records]),
-        "datas": pgarray.byteas([r.data for r in records]),
-        "metas": pgarray.byteas([r.meta for r in records]),
+        "tags": pgarray.texts([r.tag for r in records]),
+        "nodes": pgarray.texts([r.node for r in records]),
+        "datas": pgarray.texts([r.data for r in records]),
+        "metas": pgarray.texts([r.meta for r in records]),
         "now": now,
         "roomy_only": roomy_only,
         "relaxed": relaxed,

@@ -148,7 +148,8 @@ class Event(models.Model):
     """One record. `data` and `meta` are the client's own JSON text, byte for byte.
 
     Built for a hundred million rows: 64 bytes of fixed cost, columns ordered so that nothing is padded, and one
-    B-tree. bytea rather than json or text, because JSON may hold U+0000 and nothing here looks inside.
+    B-tree. JSON text is `text`: U+0000 can only be in it as an escape, so nothing is lost, a page of records is joined
+    in Postgres twice as fast as from bytea, and it is stored half as fast again as json, which parses it once more.
     """
 
     pk = models.CompositePrimaryKey("topic_id", "seq")
@@ -169,11 +170,12 @@ class Event(models.Model):
     size = models.IntegerField(help_text="Length of compact data and meta (§7.4).")
     kind = models.SmallIntegerField(db_default=RecordKind.MESSAGE)
     hops = models.SmallIntegerField(db_default=0, help_text="Routers passed on the way (§16.7).")
-    # bytea: compared byte for byte, and may hold U+0000.
-    tag = models.BinaryField(null=True)
-    node = models.BinaryField(null=True)
-    data = models.BinaryField()
-    meta = models.BinaryField(null=True)
+    # As inside a JSON string (`batch.escape`): any text fits, U+0000 too, and goes into answers as it is. Equality and
+    # prefixes are those of the original, since every character has one spelling.
+    tag = models.TextField(null=True, db_collation="C")
+    node = models.TextField(null=True, db_collation="C")
+    data = models.TextField()
+    meta = models.TextField(null=True)
 
     topic_id: int
 

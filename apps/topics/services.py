@@ -13,7 +13,7 @@ from apps.topics.batch import Record
 from apps.topics.states import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from apps.topics.batch import Placed
 
@@ -53,7 +53,8 @@ def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> None:
     placed = _append(batches)
     lost = batches.keys() - placed.keys()
     if lost and ensure:
-        # Deleted since this process saw them, or Postgres has come back from a crash.
+        # Deleted since this process saw them, or Postgres has come back from a crash. The second round may take its
+        # locks out of order; Postgres would then end one of the two.
         _seen.difference_update(lost)
         skip_lost_seqs()
         ensure_topics(lost)
@@ -69,13 +70,14 @@ def ensure_topics(names: Collection[str]) -> list[str]:
     unseen = sorted(set(names) - _seen)
     if not unseen:
         return []
-    missing = sql.run_bound("topics/missing_topics", names=pgarray.texts(unseen)).rows
-    created = []
-    if missing:
-        wanted = pgarray.texts(sorted(row["name"] for row in missing))
-        created = [row["name"] for row in sql.run_bound("topics/create_topics", names=wanted).rows]
-    remember(unseen)
-    return created
+    rows = sql.run_bound("topics/missing_topics", names=_texts(unseen)).rows
+    missing = {row["name"] for row in rows}
+    # Not those created here: nobody else sees them before this transaction has committed.
+    remember(name for name in unseen if name not in missing)
+    if not missing:
+        return []
+    created = sql.run_bound("topics/create_topics", names=_texts(sorted(missing))).rows
+    return [row["name"] for row in created]
 
 
 def skip_lost_seqs() -> None:
@@ -98,7 +100,7 @@ def retain(topic_id: int, *, chunk: int = 256) -> None:
         chunk = min(chunk * 2, 65_536)
 
 
-def remember(names: Collection[str]) -> None:
+def remember(names: Iterable[str]) -> None:
     """Note topics that exist, so that appends needn't look first."""
     if len(_seen) > _SEEN_MAX:
         _seen.clear()
@@ -120,6 +122,10 @@ def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:
     return batch.placed(sql.run_bound("topics/append_records", **params).rows)
 
 
+def _texts(names: Collection[str]) -> pgarray.TextArray:
+    return pgarray.texts([name.encode() for name in names])
+
+
 def _record(event: NewEvent) -> Record:
     data = event.data.encode()
     meta = None if event.meta is None else event.meta.encode()
@@ -127,7 +133,7 @@ def _record(event: NewEvent) -> Record:
         data=data,
         meta=meta,
         size=batch.compact_length(data) + (0 if meta is None else batch.compact_length(meta)),
-        tag=None if event.tag is None else event.tag.encode(),
-        node=None if event.node is None else event.node.encode(),
+        tag=None if event.tag is None else batch.escape(event.tag),
+        node=None if event.node is None else batch.escape(event.node),
         kind=event.kind,
     )

@@ -16,10 +16,21 @@ from django.db import transaction
 from redis.exceptions import RedisError
 
 from apps.core import redis as core_redis
-from apps.core.sse import hub
+from apps.core.sse import hub as hubs
+from apps.core.sse.hub import Hub, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+__all__ = [
+    "Hub",
+    "Subscription",
+    "announce",
+    "announce_on_commit",
+    "announce_soon",
+    "hub",
+    "subscribe",
+]
 
 log = logging.getLogger(__name__)
 
@@ -36,21 +47,26 @@ def announce(channels: Iterable[str]) -> None:
     """Wake everyone who waits on these channels; from a thread, and only for what is committed."""
     global _silent_until
     names = tuple(channels)
-    hub.wake_everywhere(names)
+    hubs.wake_everywhere(names)
     if time.monotonic() < _silent_until:
         return
     try:
-        core_redis.client().publish(hub.REDIS_CHANNEL, hub.message(names))
+        core_redis.client().publish(hubs.REDIS_CHANNEL, hubs.message(names))
     except (RedisError, OSError) as exc:
-        _silent_until = time.monotonic() + hub.BLIND_SECONDS
+        _silent_until = time.monotonic() + hubs.BLIND_SECONDS
         log.warning("wake-ups reach this process only, Redis is away: %s", exc)
 
 
-def subscribe(*channels: str) -> hub.Subscription:
+def subscribe(*channels: str) -> Subscription:
     """Listen to channels from here on: `with subscribe(…) as news: read(); await news.wait(timeout)`."""
-    return hub.Subscription(hub.current(), channels)
+    return Subscription(hub(), channels)
 
 
 def announce_soon(*channels: str) -> None:
     """Do as `announce` from the event loop: at once here, and soon elsewhere, many in one message."""
-    hub.current().announce(channels)
+    hub().announce(channels)
+
+
+def hub() -> Hub:
+    """Return the hub of the running event loop."""
+    return hubs.current()

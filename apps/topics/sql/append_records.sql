@@ -54,7 +54,7 @@ WITH wanted AS MATERIALIZED (
          r.size, r.kind, r.hops, r.tag, r.node, r.data, r.meta
   FROM bases b,
        unnest(%(places)s::int[], %(steps)s::int[], %(record_sizes)s::int[], %(kinds)s::smallint[], %(hops)s::smallint[],
-              %(tags)s::bytea[], %(nodes)s::bytea[], %(datas)s::bytea[], %(metas)s::bytea[])
+              %(tags)s::text[], %(nodes)s::text[], %(datas)s::text[], %(metas)s::text[])
          AS r (place, step, size, kind, hops, tag, node, data, meta)
   WHERE b.ids[r.place] IS NOT NULL
 )
