@@ -1,10 +1,28 @@
 from __future__ import annotations
 
+from typing import ClassVar
+
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
 from apps.core import clock
+
+
+class DefinitionQuerySet(models.QuerySet["Definition"]):
+    def visible_to(self, prefixes: tuple[str, ...]) -> DefinitionQuerySet:
+        """Keep what a key limited to `prefixes` may see."""
+        if not prefixes:
+            return self
+        allowed = Q()
+        for prefix in prefixes:
+            allowed |= Q(name__startswith=prefix)
+        return self.filter(allowed)
+
+    def latest_of_each_name(self) -> DefinitionQuerySet:
+        """Keep the version of each name that was deployed last."""
+        newest = self.order_by("name", F("deployment").desc()).distinct("name")
+        return self.filter(pk__in=newest.values("pk"))
 
 
 class Definition(models.Model):
@@ -27,12 +45,16 @@ class Definition(models.Model):
     # Rises with every deployment of any definition: "latest" is the highest of a name, whatever the clock does.
     deployment = models.BigIntegerField(unique=True)
 
+    objects: ClassVar[models.Manager[Definition]] = DefinitionQuerySet.as_manager()  # type: ignore[assignment]
+
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["name", "version"], name="definition_once_per_version"),
+            # runs.md §1: an image, with or without a command; a command; or a Python callable.
             models.CheckConstraint(
                 name="definition_has_work",
-                condition=Q(image__isnull=False) | Q(command__isnull=False) | Q(python__isnull=False),
+                condition=Q(python__isnull=False, image__isnull=True, command__isnull=True)
+                | (Q(python__isnull=True) & (Q(image__isnull=False) | Q(command__isnull=False))),
             ),
         ]
         indexes = [

@@ -1,0 +1,45 @@
+"""Answering a POST that creates, once per Idempotency-Key (runs.md §2)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rest_framework.response import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rest_framework.request import Request
+
+Answer = tuple[int, Any]
+
+
+class Once(Protocol):
+    """`access.services.once`."""
+
+    def __call__(
+        self,
+        *,
+        caller: Any,
+        key: str | None,
+        fingerprint: bytes,
+        create: Callable[[], Answer],
+    ) -> tuple[int, Any, bool]: ...
+
+
+def answer_once(request: Request, *, once: Once, create: Callable[[], Answer]) -> Response:
+    """Answer with what `create` makes, or with what it made when this Idempotency-Key was first used."""
+    status, body, replayed = once(
+        caller=request.auth,
+        key=request.headers.get("Idempotency-Key"),
+        fingerprint=_fingerprint(request),
+        create=create,
+    )
+    return Response(body, status, headers={"Idempotent-Replay": "true"} if replayed else None)
+
+
+def _fingerprint(request: Request) -> bytes:
+    said = [request.method, request.get_full_path(), request.data]
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).digest()
