@@ -90,6 +90,7 @@ def test_it_counts_compact_bytes() -> None:
 def test_it_appends_any_number_in_one_statement(django_assert_num_queries: Any) -> None:
     names = [f"t{number}" for number in range(50)]
     services.ensure_topics(names)
+    services.remember(names)
     with django_assert_num_queries(1):
         append_events([make_event(name, "1") for name in names * 3])
     assert Event.objects.count() == 150
