@@ -156,6 +156,10 @@ class Executor(ABC):
         """Return the directory the op sees as GYOZA_STORAGE_DIR; may not exist (any more)."""
         return self.root / handle.attempt_id / "storage"
 
+    def leftovers(self) -> list[Handle]:
+        """Return every attempt found under `root`, for a worker that starts to adopt or forget."""
+        return []
+
     def check(self) -> list[str]:
         """Reasons why this executor can't work here; empty if it can. Feeds `manage.py check`."""
         return []

@@ -49,6 +49,14 @@ def read_handle(executor: str, attempt_id: str, directory: Path) -> Handle | Non
     return Handle(executor, attempt_id, data["pid"], data["born"])
 
 
+def leftovers(executor: str, root: Path) -> list[Handle]:
+    """Return a handle for every attempt's directory; without a pid if no supervisor is known."""
+    if not root.is_dir():
+        return []
+    found = [d for d in sorted(root.iterdir()) if d.is_dir() and not d.name.startswith(".")]
+    return [read_handle(executor, d.name, d) or Handle(executor, d.name) for d in found]
+
+
 def request_stop(directory: Path, grace: float) -> bool:
     """Leave a wish to stop for the supervisor; False if the attempt has ended or is gone."""
     if (directory / workspace.OUTCOME).exists():

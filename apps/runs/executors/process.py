@@ -99,6 +99,9 @@ class ProcessExecutor(Executor):
             proctree.kill_remains(handle.pid, handle.born, workspace.marker(str(directory)))
         files.remove(directory)
 
+    def leftovers(self) -> list[Handle]:
+        return files.leftovers(self.name, self.root)
+
     def check(self) -> list[str]:
         return environment.problems(self.root)
 
@@ -181,17 +184,21 @@ class ProcessExecutor(Executor):
 
 def wait_until_gone(handle: Handle, *, seconds: float) -> None:
     """Wait for a supervisor that was told to end, and end it by force if it doesn't."""
-    try:
-        fd = os.pidfd_open(handle.pid)
-    except (ProcessLookupError, ValueError):
+    fd = proctree.open_process(handle.pid, handle.born)
+    if fd is None:
         return
     try:
-        if proctree.is_alive(handle.pid, handle.born):
-            gone, _, _ = select.select([fd], [], [], seconds)
-            if not gone:
-                signal.pidfd_send_signal(fd, signal.SIGKILL)
-                select.select([fd], [], [], 1)
+        gone = _is_readable(fd, seconds)
+        if not gone:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            _is_readable(fd, 1)
     except ProcessLookupError:
         return
     finally:
         os.close(fd)
+
+
+def _is_readable(fd: int, seconds: float) -> bool:
+    poller = select.poll()  # not select(): it can't take descriptors from 1024 on
+    poller.register(fd, select.POLLIN)
+    return bool(poller.poll(seconds * 1000))

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from apps.core.allowlist import is_allowed
 from apps.runs.executors import environment, files
-from apps.runs.executors.allowlist import is_allowed
 from apps.runs.executors.base import (
     Executor,
     ExecutorFailure,
@@ -30,6 +30,7 @@ from apps.runs.executors.supervision.frames import (
     FORGET,
     LAUNCH,
     OUTCOME,
+    READ_SIZE,
     STOP,
     Frame,
     decode,
@@ -65,7 +66,7 @@ class PythonExecutor(Executor):
     `max_children`: most attempts at a time, further ones wait (16);
     `idle_s`: an idle child is ended after so long (60);
     `max_runs_per_child`: a child is replaced after so many attempts, against leaks (10000);
-    `allowed`: patterns as in `allowlist.is_allowed`, checked again before anything is imported;
+    `allowed`: patterns as in `core.allowlist.is_allowed`, checked again before anything is imported;
     `env`, `pass_env`, `nofile`: as in the process executor. Memory isn't limited: children are shared.
     """
 
@@ -131,9 +132,13 @@ class PythonExecutor(Executor):
         return known.outcome
 
     def read_log(self, handle: Handle, offset: int) -> bytes:
+        if self._has_said_nothing(handle):
+            return b""
         return files.read_log(self.root / handle.attempt_id, offset)
 
     def read_messages(self, handle: Handle, offset: int) -> tuple[list[Message], int]:
+        if self._has_said_nothing(handle):
+            return [], offset
         return files.read_messages(self.root / handle.attempt_id, offset)
 
     def stop(self, handle: Handle, *, grace: float) -> None:
@@ -162,6 +167,10 @@ class PythonExecutor(Executor):
             directory = self.root / handle.attempt_id
             if directory.exists():
                 files.remove(directory)
+
+    def leftovers(self) -> list[Handle]:
+        found = files.leftovers(self.name, self.root)
+        return [handle for handle in found if handle.attempt_id not in self._launched]
 
     def check(self) -> list[str]:
         return environment.problems(self.root)
@@ -244,6 +253,11 @@ class PythonExecutor(Executor):
                 known.outcome = Outcome(error=outcomes.LOST, lost=True)
         for attempt_id in open_:
             self._tell(attempt_id)
+
+    def _has_said_nothing(self, handle: Handle) -> bool:
+        """Tell whether it has ended without leaving a file: then there is none to look for."""
+        known = self._launched.get(handle.attempt_id)
+        return known is not None and known.raw is not None and not known.kept
 
     def _tell(self, attempt_id: str) -> None:
         if self.on_news is not None:
@@ -335,7 +349,7 @@ class _Link:
     def receive(self) -> bytes:
         """Wait for what the nursery says; empty when it is gone."""
         try:
-            return self._socket.recv(1 << 18)
+            return self._socket.recv(READ_SIZE)
         except OSError:
             return b""
 

@@ -15,6 +15,10 @@ _SIZE = _HEADER.size
 
 LAUNCH, STOP, FORGET, OUTCOME, NEWS, RUN, DONE = range(1, 8)
 
+# Bytes taken at a time. Most frames are small, and a buffer big enough to be mapped anew for each
+# read costs more than everything else about an attempt.
+READ_SIZE = 1 << 14
+
 # What DONE says of the child, in `number`.
 DIRTY = 1  # the op left something in its directory
 SPENT = 2  # the op left processes or threads behind, or broke something: use no further
@@ -85,7 +89,7 @@ class Channel:
     def receive(self) -> list[Frame] | None:
         """Return the frames that are complete by now; None when the other side is gone."""
         try:
-            data = self.socket.recv(1 << 18)
+            data = self.socket.recv(READ_SIZE)
         except BlockingIOError:
             return []
         except OSError:

@@ -42,14 +42,9 @@ class Notifier:
             if attempt_id in self._watched or self._closed:
                 return True
             self._start()
-            try:
-                fd = os.pidfd_open(pid)
-            except (ProcessLookupError, ValueError):
-                return False
-            # The check comes after the open: from here on the fd means one process for good.
-            if not proctree.is_alive(pid, birth):
-                _reap(fd)
-                os.close(fd)
+            fd = proctree.open_process(pid, birth)
+            if fd is None:
+                _reap(os.P_PID, pid)
                 return False
             self._watched[attempt_id] = fd
             # epoll takes a new descriptor while another thread waits.
@@ -116,7 +111,7 @@ class Notifier:
     def _end(self, attempt_id: str, fd: int) -> None:
         with self._lock:
             self._selector.unregister(fd)
-            _reap(fd)
+            _reap(os.P_PIDFD, fd)
             del self._watched[attempt_id]
             os.close(fd)
 
@@ -128,7 +123,8 @@ class Notifier:
         return heard
 
 
-def _reap(pidfd: int) -> None:
+def _reap(kind: int, number: int) -> None:
     # An adopted supervisor is someone else's child: nothing to reap then.
     with contextlib.suppress(ChildProcessError):
-        os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
+        if number > 0:
+            os.waitid(kind, number, os.WEXITED | os.WNOHANG)

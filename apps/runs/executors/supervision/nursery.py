@@ -190,6 +190,8 @@ class Nursery:
         self._unwatch(self.link.fd)
         self.link.socket.close()
         self.link = None
+        for child in list(self.idle):
+            self._retire(child)
         handle = {"pid": os.getpid(), "born": proctree.born(os.getpid())}
         for attempt_id in self.attempts:
             at = self._directory(attempt_id)
@@ -391,7 +393,8 @@ class Nursery:
         if not kept:
             child.directory = f"{self.root}/{attempt.id.decode()}"
         self._answer(attempt, self._outcome(attempt, frame), kept=kept)
-        if child.runs >= self.options["max_runs_per_child"]:
+        alone = self.link is None and not self.queue
+        if alone or child.runs >= self.options["max_runs_per_child"]:
             self._retire(child)
         else:
             self._rest(child)

@@ -51,16 +51,27 @@ def is_alive(pid: int, birth: str) -> bool:
     return pid > 0 and born(pid) == birth
 
 
-def send(pid: int, birth: str, number: int) -> bool:
-    """Signal the process that was `born` so, and no other; False if it's gone."""
+def open_process(pid: int, birth: str) -> int | None:
+    """Return a pidfd of the live process that was `born` so; None if it's gone."""
+    if pid <= 0:
+        return None
     try:
         fd = os.pidfd_open(pid)
-    except (ProcessLookupError, ValueError):
+    except ProcessLookupError:
+        return None
+    # The check comes after the open: from here on the fd means one process for good.
+    if is_alive(pid, birth):
+        return fd
+    os.close(fd)
+    return None
+
+
+def send(pid: int, birth: str, number: int) -> bool:
+    """Signal the process that was `born` so, and no other; False if it's gone."""
+    fd = open_process(pid, birth)
+    if fd is None:
         return False
     try:
-        # The check comes after the open: from here on the fd means one process for good.
-        if not is_alive(pid, birth):
-            return False
         signal.pidfd_send_signal(fd, number)
     except ProcessLookupError:
         return False
@@ -119,7 +130,7 @@ def kill_remains(session: int, birth: str, marker: bytes) -> None:
     """
     # If the number is in use again by a live process, its session is someone else's. The kernel
     # gives a number out again only when no session bears it.
-    reused = born(session) not in {None, birth}
+    reused = session <= 0 or born(session) not in {None, birth}
 
     def targets() -> list[int]:
         mine = os.getpid()

@@ -235,7 +235,7 @@ class _Runner:
             except ChildProcessError:
                 return
             # The dying need a moment; keep emptying their pipes meanwhile.
-            select.select(list(self.streams), [], [], 0.002)
+            time.sleep(0.002)
             for fd in list(self.streams):
                 self._read(fd)
 

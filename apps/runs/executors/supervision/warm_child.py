@@ -22,7 +22,7 @@ import threading
 import time
 import traceback
 
-from apps.runs.executors.allowlist import is_allowed, split
+from apps.core.allowlist import is_allowed, is_callable_name
 from apps.runs.executors.supervision import frames, outcomes, proctree, runner, workspace
 from apps.runs.executors.supervision.frames import DIRTY, DONE, SPENT, Frame
 from apps.runs.executors.supervision.values import MAX_OUTPUTS_BYTES, Unacceptable, refuse
@@ -88,6 +88,7 @@ class _WarmChild:
         os.umask(self.umask)
         self.pid = os.getpid()
         self.env: dict[str, str] = {}
+        self.env_data: dict[bytes, bytes] = {}
         os.environ.clear()
         self.stdout, self.stderr = _stream(1), _stream(2)
         self.out_identity = _identity(1), _identity(2)
@@ -103,7 +104,7 @@ class _WarmChild:
             received, unread = frames.decode(unread)
             for frame in received:
                 self._reply(self._attempt(frame))
-            data = os.read(self.control, 1 << 18)
+            data = os.read(self.control, frames.READ_SIZE)
             if not data:
                 return
             unread += data
@@ -170,12 +171,15 @@ class _WarmChild:
         self.directory = directory
 
     def _set_environment(self, wanted: dict[str, str]) -> None:
-        now = dict(os.environ)
+        # os.environ encodes and decodes at every touch, so an untouched one is told by what it holds.
+        data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]
+        now = self.env if data == self.env_data else dict(os.environ)
         for name in now.keys() - wanted.keys():
             del os.environ[name]
         for name, value in wanted.items():
             if now.get(name) != value:
                 os.environ[name] = value
+        self.env, self.env_data = wanted, data.copy()
 
     # --- the op
 
@@ -201,10 +205,9 @@ class _WarmChild:
         return {"exit_code": 0}, result
 
     def _resolve(self, dotted: str) -> Callable[[dict[str, Any]], Any]:
-        names = split(dotted)
-        if names is None:
+        if not is_callable_name(dotted):
             raise Refused(f"not package.module:callable: {dotted}")
-        module_name, name = names
+        module_name, _, name = dotted.partition(":")
         if self.allowed is not None and not is_allowed(dotted, self.allowed):
             raise Refused(f"not an allowed callable: {dotted}")
         try:
