@@ -370,7 +370,13 @@ def _said(message: Any) -> Said:
 
 
 def _ended(outcome: Outcome) -> Ended:
-    return Ended(outcome.outputs or {}, outcome.exit_code, outcome.error, outcome.stopped)
+    return Ended(
+        outcome.outputs or {},
+        outcome.exit_code,
+        outcome.error,
+        outcome.stopped,
+        lost=outcome.lost,
+    )
 
 
 def _claim_of(run: Run) -> Claim:

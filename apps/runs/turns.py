@@ -41,6 +41,8 @@ class Ended:
     stopped: bool
     # Trying again would end the same way (the op can't be started at all).
     permanent: bool = False
+    # Its supervisor vanished: nobody knows how the op itself ended.
+    lost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +192,8 @@ def _write_end(moves: Batch, live: Live, ended: Ended) -> None:
     if ended.stopped and live.cancel_requested_at is not None:
         transitions.add_outputs(moves, live, ended.outputs)
         transitions.cancel(moves, live, reason=live.cancel_reason, exit_code=ended.exit_code)
+    elif ended.lost:
+        transitions.lose(moves, live, error=ended.error, max_losses=settings.GYOZA_MAX_LOSSES)
     elif ended.error:
         transitions.add_outputs(moves, live, ended.outputs)
         transitions.fail(

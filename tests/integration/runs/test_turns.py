@@ -152,3 +152,11 @@ def test_a_turn_costs_the_same_queries_whatever_it_reports(django_assert_max_num
     with django_assert_max_num_queries(12):
         result = turn(*reports, limit=100)
     assert len(result.claims) == 30
+
+
+def test_an_op_whose_supervisor_vanished_counts_as_a_loss():
+    register()
+    run = make_run(S.RUNNING, worker=Worker.objects.get())
+    turn(Report(run.id, 1, run.lease, ended=success(exit_code=None, error="gone", lost=True)))
+    run.refresh_from_db()
+    assert (run.state, run.losses, run.failures) == (S.PENDING, 1, 0)
