@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.urls import URLPattern, URLResolver, path
+from django.urls import URLPattern, URLResolver, include, path
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("", include("apps.definitions.api.urls")),
+    path("", include("apps.runs.api.urls")),
 ]
 
 handler400 = "apps.core.api.handlers.bad_request"

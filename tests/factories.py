@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from apps.access.auth import ANONYMOUS
 from apps.core import clock
+from apps.definitions.services import deploy_definition
 from apps.runs.models import Run, Worker
 from apps.runs.states import FINAL, HOLDS_RESOURCES, ExecutorName, RunState, WorkerKind
+
+if TYPE_CHECKING:
+    from apps.definitions.models import Definition
 
 
 def make_worker(worker_id: str = "worker-1", **over: Any) -> Worker:
@@ -44,3 +49,13 @@ def make_run(state: RunState = RunState.PENDING, **over: Any) -> Run:
     if state in FINAL:
         fields.setdefault("finished_at", clock.now())
     return Run.objects.create(**fields)
+
+
+def make_definition(
+    name: str = "team.op", version: str = "1", *, caller: Any = None, **over: Any
+) -> Definition:
+    members = {"id": name, "version": version, **over}
+    if not {"image", "command", "python"} & members.keys():
+        members["command"] = ["true"]
+    definition, _ = deploy_definition(body=members, caller=caller or ANONYMOUS)
+    return definition
