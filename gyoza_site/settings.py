@@ -171,6 +171,8 @@ DATABASES = {"default": _database(DATABASE_URL)}
 DATABASES["default"]["OPTIONS"] = {
     **dict(DATABASES["default"]["OPTIONS"]),  # type: ignore[call-overload]
     "pool": {"min_size": 0, "max_size": GYOZA_DB_POOL, "timeout": 10, "max_idle": 60},
+    # Statements of core.sql.run_bound are planned once per connection.
+    "prepare_threshold": 0,
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 

@@ -72,17 +72,23 @@ async def run_async(
 
 async def _execute(on: psycopg.AsyncConnection[Any], name: str, params: dict[str, Any]) -> Result:
     cursor = await on.execute(statement(name), params, prepare=True, binary=True)
-    if cursor.description is None:
+    names = _names(cursor)
+    if not names:
         return Result([], cursor.rowcount)
-    names = [column.name for column in cursor.description]
     rows: Sequence[tuple[Any, ...]] = await cursor.fetchall()
     return Result([dict(zip(names, row, strict=True)) for row in rows], cursor.rowcount)
 
 
 def _result(cursor: Any) -> Result:
-    if cursor.description is None:
+    names = _names(cursor)
+    if not names:
         return Result([], cursor.rowcount)
-    names = [column.name for column in cursor.description]
     return Result(
         [dict(zip(names, row, strict=True)) for row in cursor.fetchall()], cursor.rowcount
     )
+
+
+def _names(cursor: Any) -> list[str]:
+    """Return the column names; `cursor.description` would build an object for each, at each execution."""
+    result = cursor.pgresult
+    return [result.fname(number).decode() for number in range(result.nfields)]

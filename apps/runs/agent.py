@@ -11,7 +11,7 @@ import fcntl
 import logging
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -39,6 +39,11 @@ log = logging.getLogger(__name__)
 LISTEN_SECONDS = 0.25
 # Log shipped per attempt and turn while it runs; the rest follows in the next turns.
 LOG_BYTES_PER_TURN = 1024 * 1024
+# Short python runs are claimed ahead of need, so that the children have work while a turn is under way: as many as
+# would end in this time, but not more than this many per slot. One that waits for long is given back.
+AHEAD_SECONDS = 0.1
+AHEAD_PER_SLOT = 3
+WAIT_SECONDS = 2.0
 # What a supervisor may need for SIGKILL and clearing up, beyond the grace.
 FORCE_SECONDS = 5.0
 # Wait after a turn that failed: Postgres is away or restarting.
@@ -56,6 +61,7 @@ class Held:
     failure: Ended | None = None
     message_offset: int = 0
     log_offset: int = 0
+    launched_at: float = 0.0
     is_stopping: bool = False
     is_disowned: bool = False
 
@@ -80,6 +86,7 @@ class Agent:
         self._wake = threading.Event()
         self._drain_until: float | None = None
         self._nudged = False
+        self._usual_seconds = 1.0  # how long python runs took lately
         self._listen_at = 0.0
         self._beat_at = 0.0
         self._thread = threading.Thread(target=self._run, name="gyoza-agent", daemon=True)
@@ -150,10 +157,12 @@ class Agent:
         # Before the turn: what a later nudge announces may be missing in this turn's snapshot.
         self._nudged = False
         self._beat_at = now
+        is_draining = self._drain_until is not None
         turn = turns.take_turn(
             worker_id=self.worker_id,
             reports=reports,
-            limit=0 if self._drain_until is not None else settings.GYOZA_WORKER_SLOTS,
+            limit=0 if is_draining else settings.GYOZA_WORKER_SLOTS,
+            ahead=0 if is_draining else self._ahead(),
         )
         if is_beat:
             sweeps.sweep_runs()
@@ -162,11 +171,20 @@ class Agent:
         for report in turn.refused:
             self._disown(f"{report.run_id}-{report.attempt}-{report.lease}")
         self._obey(turn)
-        for claim in turn.claims:
-            self._launch(claim)
+        with ExitStack() as together:
+            for executor in self.executors.values():
+                together.enter_context(executor.together())
+            for claim in turn.claims:
+                self._launch(claim)
         if turn.state == WorkerState.LOST:
             self._register()
-        return bool(turn.claims) or any(report.ended for report in reports)
+        return bool(turn.claims) or any(report.ended or report.given_back for report in reports)
+
+    def _ahead(self) -> int:
+        slots = settings.GYOZA_WORKER_SLOTS
+        if self._usual_seconds >= 1:
+            return 0
+        return min(slots * AHEAD_PER_SLOT, int(slots * AHEAD_SECONDS / self._usual_seconds))
 
     # --- what executors have seen -------------------------------------------------------------
 
@@ -195,10 +213,14 @@ class Agent:
             return Report(claim.run_id, claim.attempt, claim.lease, ended=held.failure)
         # The outcome first: whatever the op said and printed is complete once it is there.
         outcome = held.executor.poll(held.handle)
+        if outcome is None and not held.is_reported and held.executor.is_waiting(held.handle):
+            return self._give_back(held)
         messages, message_offset = held.executor.read_messages(held.handle, held.message_offset)
         logged = self._read_log(held, is_last=outcome is not None)
         if outcome is None and not messages and not logged and held.is_reported:
             return None
+        if outcome is not None and claim.python is not None:
+            self._usual_seconds += 0.2 * (outcome.duration_ms / 1000 - self._usual_seconds)
         return Report(
             run_id=claim.run_id,
             attempt=claim.attempt,
@@ -210,6 +232,14 @@ class Agent:
             log=logged,
             ended=None if outcome is None else _ended(outcome),
         )
+
+    def _give_back(self, held: Held) -> Report | None:
+        if time.monotonic() < held.launched_at + WAIT_SECONDS or held.handle is None:
+            return None
+        held.executor.forget(held.handle)
+        claim = held.claim
+        why = "those ahead of it took long"
+        return Report(claim.run_id, claim.attempt, claim.lease, given_back=why)
 
     def _read_log(self, held: Held, *, is_last: bool) -> bytes:
         assert held.handle is not None  # noqa: S101 - for the type checker
@@ -242,7 +272,7 @@ class Agent:
                 self._stop(held)
 
     def _launch(self, claim: Claim) -> None:
-        held = Held(claim, self.executors[claim.executor])
+        held = Held(claim, self.executors[claim.executor], launched_at=time.monotonic())
         self.held[held.id] = held
         try:
             held.handle = held.executor.launch(self._spec(claim))

@@ -12,7 +12,7 @@ from django.conf import settings
 from apps.core import sql
 from apps.runs import transitions
 from apps.runs.placement import Capacity, Demand, place
-from apps.runs.states import HOLDS_RESOURCES, WorkerState
+from apps.runs.states import HOLDS_RESOURCES, ExecutorName, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +70,7 @@ class Claim:
 
 def beat_worker(worker_id: str) -> WorkerRow | None:
     """Note that the worker is alive, lock its row and return it; None if it is not registered."""
-    rows = sql.run("runs/beat_worker", worker_id=worker_id).rows
+    rows = sql.run_bound("runs/beat_worker", worker_id=worker_id).rows
     if not rows:
         return None
     row = rows[0]
@@ -98,25 +98,51 @@ def runs_held(worker_id: str) -> list[HeldRun]:
             _demand(row),
             row["gpu"],
         )
-        for row in sql.run("runs/runs_held", worker_id=worker_id).rows
+        for row in sql.run_bound("runs/runs_held", worker_id=worker_id).rows
     ]
 
 
-def claim(moves: Batch, worker: WorkerRow, held: Sequence[HeldRun], *, limit: int) -> list[Claim]:
+def claim(
+    moves: Batch, worker: WorkerRow, held: Sequence[HeldRun], *, limit: int, ahead: int = 0
+) -> list[Claim]:
     """Assign to the worker up to `limit` waiting runs that fit beside those it holds.
 
     Highest priority first, then oldest. A big run that fits nowhere now does not block those behind it; once it
     has waited GYOZA_STARVATION_SECONDS, workers that could hold it when empty take nothing from behind it.
+    With its slots full, the worker also gets up to `ahead` python runs that begin as soon as others end.
     """
-    free = worker.total.minus((run.demand, run.gpu) for run in held)
-    free.slots = min(free.slots, limit)
-    if worker.state != WorkerState.READY or free.slots < 1:
+    if worker.state != WorkerState.READY:
         return []
-    starving = _find_starving_run(moves, worker, free) if held else None
-    rows = sql.run(
+    free = worker.total.minus((run.demand, run.gpu) for run in held)
+    claims = []
+    room = free.slots
+    free.slots = min(room, limit)
+    if free.slots > 0:
+        claims = _claim_some(moves, worker, free, worker.executors)
+        room -= len(claims)
+    if ahead and room <= 0 and ExecutorName.PYTHON in worker.executors:
+        free.slots = room + ahead
+        if free.slots > 0:
+            claims += _claim_some(moves, worker, free, [ExecutorName.PYTHON])
+    return claims
+
+
+def _claim_some(
+    moves: Batch, worker: WorkerRow, free: Capacity, executors: Sequence[str]
+) -> list[Claim]:
+    starving = None
+    if (free.cpu, free.ram_mb, free.vram_mb) != (
+        worker.total.cpu,
+        worker.total.ram_mb,
+        worker.total.vram_mb,
+    ):
+        # Otherwise nothing that the worker could hold when empty fails to fit now.
+        starving = _find_starving_run(moves, worker, free)
+    rows = sql.run_bound(
         "runs/claim_candidates",
         now=moves.now,
-        executors=worker.executors,
+        taken=list(moves.locked),
+        executors=list(executors),
         tags=worker.tags,
         cpu=free.cpu,
         ram_mb=free.ram_mb,

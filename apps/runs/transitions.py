@@ -135,8 +135,13 @@ class Batch:
         """Lock the runs that exist and return them by id."""
         missing = [one for one in ids if one not in self._runs]
         if missing:
-            for row in sql.run("runs/lock_runs", ids=missing).rows:
+            for row in sql.run_bound("runs/lock_runs", ids=missing).rows:
                 self.adopt(as_live(row))
+        return self._runs
+
+    @property
+    def locked(self) -> Iterable[UUID]:
+        """The runs of this batch: what the database says of them may be old."""
         return self._runs
 
     def adopt(self, live: Live) -> Live:
@@ -196,7 +201,7 @@ class Batch:
         """Write everything, topics last: their locks are held for the shortest time."""
         if not self._changed and not self._logs:
             return
-        sql.run(
+        sql.run_bound(
             "runs/write_moves",
             runs=_encode([self._runs[one].row() for one in sorted(self._changed)]).decode(),
             attempts=_encode(self._attempts).decode(),

@@ -102,8 +102,8 @@ def register_worker(
     )
 
 
-def take_turn(*, worker_id: str, reports: Sequence[Report], limit: int) -> Turn:
-    """Note that the worker is alive, write its reports, and give it up to `limit` new runs.
+def take_turn(*, worker_id: str, reports: Sequence[Report], limit: int, ahead: int = 0) -> Turn:
+    """Note that the worker is alive, write its reports, and give it up to `limit` new runs, and `ahead` of need.
 
     A report whose lease is no longer the run's is refused and changes nothing: the worker stops that op.
     """
@@ -114,7 +114,7 @@ def take_turn(*, worker_id: str, reports: Sequence[Report], limit: int) -> Turn:
         held = scheduling.runs_held(worker_id)
         done = {r.run_id for r in reports if r.ended or r.given_back}
         held = [run for run in held if run.id not in done]
-        claims = scheduling.claim(moves, worker, held, limit=limit) if worker else []
+        claims = scheduling.claim(moves, worker, held, limit=limit, ahead=ahead) if worker else []
     return Turn(
         state=worker.state if worker else WorkerState.LOST,
         held={run.id: run for run in held},

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
 _ATTEMPT_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}")
@@ -155,6 +157,14 @@ class Executor(ABC):
     def storage_dir(self, handle: Handle) -> Path:
         """Return the directory the op sees as GYOZA_STORAGE_DIR; may not exist (any more)."""
         return self.root / handle.attempt_id / "storage"
+
+    def together(self) -> AbstractContextManager[None]:
+        """Launch many: what is launched inside may be handed over at the end, all at once."""
+        return nullcontext()
+
+    def is_waiting(self, handle: Handle) -> bool:
+        """Whether a launched attempt has not begun because others must end first."""
+        return False
 
     def leftovers(self) -> list[Handle]:
         """Return every attempt found under `root`, for a worker that starts to adopt or forget."""

@@ -39,7 +39,7 @@ from apps.runs.executors.supervision.frames import (
 from apps.runs.executors.supervision.notifier import Notifier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 _PROJECT = str(Path(__file__).resolve().parents[3])
 # Our package comes from its own place, and sys.path is then what the ops expect.
@@ -78,10 +78,12 @@ class PythonExecutor(Executor):
         self._link: _Link | None = None
         self._launched: dict[str, _Launched] = {}
         self._forgotten: list[bytes] = []
+        self._held_back: list[bytes] | None = None
         self._notifier = Notifier(root, self._tell)
         allowed = self.options.get("allowed")
         self._allowed: list[str] | None = None if allowed is None else list(allowed)
         self._checked: set[str] = set()
+        self._children = int(self.options.get("max_children", 16))
 
     def launch(self, spec: LaunchSpec) -> Handle:
         attempt_id = spec.attempt_id
@@ -114,6 +116,9 @@ class PythonExecutor(Executor):
             link = self._link or self._open_link()
             handle = Handle(self.name, attempt_id, link.pid, link.born)
             self._launched[attempt_id] = _Launched(handle)
+            if self._held_back is not None:
+                self._held_back.append(encode(frame))
+                return handle
             try:
                 link.send(*self._forgotten, encode(frame))
             except OSError as exc:
@@ -122,6 +127,31 @@ class PythonExecutor(Executor):
                 raise ExecutorFailure(f"the nursery is gone: {exc}", permanent=False) from exc
             self._forgotten.clear()
         return handle
+
+    @contextlib.contextmanager
+    def together(self) -> Iterator[None]:
+        with self._lock:
+            self._held_back = []
+            try:
+                yield
+            finally:
+                frames, self._held_back = self._held_back, None
+                link = self._link
+                if frames and link is not None:
+                    try:
+                        link.send(*self._forgotten, *frames)
+                        self._forgotten.clear()
+                    except OSError:
+                        self._cut(link)  # settles those just launched as lost
+
+    def is_waiting(self, handle: Handle) -> bool:
+        # Children take attempts in the order they were launched, each one at a time.
+        ahead = 0
+        for attempt_id, known in list(self._launched.items()):
+            if attempt_id == handle.attempt_id:
+                return known.raw is None and known.outcome is None and ahead >= self._children
+            ahead += known.raw is None and known.outcome is None
+        return False
 
     def poll(self, handle: Handle) -> Outcome | None:
         known = self._launched.get(handle.attempt_id)
@@ -195,7 +225,7 @@ class PythonExecutor(Executor):
         env = environment.base(self.options)
         env["PYTHONPATH"] = f"{env['PYTHONPATH']}:{base_dir}"
         options = {
-            "max_children": int(self.options.get("max_children", 16)),
+            "max_children": self._children,
             "idle_s": float(self.options.get("idle_s", 60)),
             "max_runs_per_child": int(self.options.get("max_runs_per_child", 10_000)),
             "allowed": self._allowed,

@@ -8,15 +8,16 @@ SELECT id, state, progress, current_attempt, event_count, failures, losses, retr
        cpu, ram_mb, vram_mb, gpu_id, executor, image, command, python, env, inputs, timeout_s
 FROM runs_run
 WHERE state = 'PENDING'
-  AND (scheduled_at IS NULL OR scheduled_at <= %(now)s)
-  AND executor = ANY(%(executors)s)
-  AND tags <@ %(tags)s
-  AND COALESCE(cpu, 0) <= %(cpu)s
-  AND COALESCE(ram_mb, 0) <= %(ram_mb)s
-  AND (vram_mb IS NULL OR vram_mb <= %(vram_mb)s)
-  AND (gpu_id IS NULL OR gpu_id = ANY(%(gpu_ids)s))
-  AND (%(starving_id)s::uuid IS NULL OR priority > %(starving_priority)s
-       OR (priority = %(starving_priority)s AND id < %(starving_id)s::uuid))
+  AND (scheduled_at IS NULL OR scheduled_at <= %(now)s::timestamptz)
+  AND id <> ALL(%(taken)s::uuid[])
+  AND executor = ANY(%(executors)s::text[])
+  AND tags <@ %(tags)s::text[]
+  AND COALESCE(cpu, 0) <= %(cpu)s::int
+  AND COALESCE(ram_mb, 0) <= %(ram_mb)s::int
+  AND (vram_mb IS NULL OR vram_mb <= %(vram_mb)s::int)
+  AND (gpu_id IS NULL OR gpu_id = ANY(%(gpu_ids)s::int[]))
+  AND (%(starving_id)s::uuid IS NULL OR priority > %(starving_priority)s::int
+       OR (priority = %(starving_priority)s::int AND id < %(starving_id)s::uuid))
 ORDER BY priority DESC, id
-LIMIT %(limit)s
+LIMIT %(limit)s::int
 FOR NO KEY UPDATE SKIP LOCKED

@@ -6,6 +6,6 @@ SELECT id, state, progress, current_attempt, event_count, failures, losses, retr
        assigned_at, started_at, finished_at, worker_id, lease, gpu, handle, message_offset, exit_code, error_message,
        cancel_requested_at, cancel_reason
 FROM runs_run
-WHERE id = ANY(%(ids)s)
+WHERE id = ANY(%(ids)s::uuid[])
 ORDER BY id
 FOR NO KEY UPDATE

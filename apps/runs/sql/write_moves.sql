@@ -33,6 +33,6 @@ SET state = m.state, progress = m.progress, current_attempt = m.current_attempt,
     queued_at = m.queued_at, scheduled_at = m.scheduled_at, assigned_at = m.assigned_at,
     started_at = m.started_at, finished_at = m.finished_at, worker_id = m.worker_id, lease = m.lease, gpu = m.gpu,
     handle = m.handle, message_offset = m.message_offset, exit_code = m.exit_code, error_message = m.error_message,
-    cancel_requested_at = m.cancel_requested_at, cancel_reason = m.cancel_reason, updated_at = %(now)s
+    cancel_requested_at = m.cancel_requested_at, cancel_reason = m.cancel_reason, updated_at = %(now)s::timestamptz
 FROM moved m
 WHERE r.id = m.id
