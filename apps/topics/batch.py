@@ -74,6 +74,7 @@ def append_params(
         "names": pgarray.texts([name.encode() for name in batches]),
         "counts": pgarray.ints([len(batch) for batch in batches.values()]),
         "sizes": pgarray.bigints([sum(r.size for r in batch) for batch in batches.values()]),
+        "largests": pgarray.ints([max(r.size for r in batch) for batch in batches.values()]),
         "places": pgarray.ints(places),
         "steps": pgarray.ints(steps),
         "record_sizes": pgarray.ints([r.size for r in records]),

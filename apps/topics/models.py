@@ -85,6 +85,11 @@ class Topic(models.Model):
     count = models.BigIntegerField(db_default=0, help_text="Live records.")
     bytes = models.BigIntegerField(db_default=0, help_text="Their size (§7.4).")
 
+    largest = models.IntegerField(
+        db_default=0,
+        help_text="Most bytes a record ever had; tells if a page can outgrow its budget.",
+    )
+
     has_listeners = models.BooleanField(
         db_default=False, help_text="A router or trigger reads this topic: appends wake it."
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from apps.core import clock, pgarray, sql
+from apps.core import pgarray, sql
 from apps.core.sse import wakeups
-from apps.topics import batch
+from apps.topics import batch, queries, settling
 from apps.topics.batch import Record
 from apps.topics.states import RecordKind
 
@@ -16,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from apps.topics.batch import Placed
-
-log = logging.getLogger(__name__)
 
 # Topics this process has seen. Only saves the look-up: a name here may have been deleted meanwhile.
 _seen: set[str] = set()
@@ -56,13 +53,13 @@ def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> None:
         # Deleted since this process saw them, or Postgres has come back from a crash. The second round may take its
         # locks out of order; Postgres would then end one of the two.
         _seen.difference_update(lost)
-        skip_lost_seqs()
+        settling.skip_lost_seqs()
         ensure_topics(lost)
         placed |= _append({name: batches[name] for name in lost})
     for topic in placed.values():
         if topic.has_cap:
-            retain(topic.topic_id, chunk=2 * len(batches[topic.name]))
-    wakeups.announce_on_commit(*(channel(name) for name in placed))
+            settling.evict(topic.topic_id, chunk=2 * len(batches[topic.name]))
+    wakeups.announce_on_commit(*(queries.channel(name) for name in placed))
 
 
 def ensure_topics(names: Collection[str]) -> list[str]:
@@ -80,26 +77,6 @@ def ensure_topics(names: Collection[str]) -> list[str]:
     return [row["name"] for row in created]
 
 
-def skip_lost_seqs() -> None:
-    """Move heads past seqs that a crash of Postgres may have lost; nothing unless there was one."""
-    for row in sql.run_bound("topics/skip_lost_seqs").rows:
-        log.warning("topic %s: skipped seqs that a crash may have lost", row["name"])
-
-
-def retain(topic_id: int, *, chunk: int = 256) -> None:
-    """Take away what is expired or over a cap, in a transaction that holds the topic's lock.
-
-    Looks at `chunk` records first and at twice as many each time all of them had to go.
-    """
-    more = True
-    while more:
-        rows = sql.run_bound(
-            "topics/evict_records", topic_id=topic_id, chunk=chunk, now=now_ms()
-        ).rows
-        more = bool(rows and rows[0]["more"])
-        chunk = min(chunk * 2, 65_536)
-
-
 def remember(names: Iterable[str]) -> None:
     """Note topics that exist, so that appends needn't look first."""
     if len(_seen) > _SEEN_MAX:
@@ -107,18 +84,13 @@ def remember(names: Iterable[str]) -> None:
     _seen.update(names)
 
 
-def channel(topic: str) -> str:
-    """Return the wake-up channel of appends to a topic."""
-    return f"topic:{topic}"
-
-
-def now_ms() -> int:
-    """Return the time that records are stamped with."""
-    return clock.milliseconds(clock.now())
+def forget() -> None:
+    """Forget which topics exist, as a new process would."""
+    _seen.clear()
 
 
 def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:
-    params = batch.append_params(batches, now=now_ms(), roomy_only=False, relaxed=False)
+    params = batch.append_params(batches, now=settling.now_ms(), roomy_only=False, relaxed=False)
     return batch.placed(sql.run_bound("topics/append_records", **params).rows)
 
 

@@ -4,14 +4,14 @@
 -- Called by services.append_events, as the last step of the caller's transaction, and by the group commit of the web
 -- process, as a transaction of its own. Indexes: topic_once_per_name, topics_topic_pkey; it writes topics_event_pkey.
 --
--- names, counts, sizes: per topic, how many records and bytes. places, steps, …: per record, its topic (1 = the first
+-- names, counts, sizes, largests: per topic, how many records and bytes, and its largest record. places, steps, …: per record, its topic (1 = the first
 -- of names) and its position in that topic's batch (1, 2 …), in the order in which they shall be stored.
 -- roomy_only: pass over topics with a cap, whose writes must be judged first.
 -- relaxed: commit without waiting for the disk if every topic here allows it (Appendix B.12).
 WITH wanted AS MATERIALIZED (
-  SELECT w.place, w.name, w.records, w.size
-  FROM unnest(%(names)s::text[], %(counts)s::int[], %(sizes)s::bigint[]) WITH ORDINALITY
-    AS w (name, records, size, place)
+  SELECT w.place, w.name, w.records, w.size, w.largest
+  FROM unnest(%(names)s::text[], %(counts)s::int[], %(sizes)s::bigint[], %(largests)s::int[]) WITH ORDINALITY
+    AS w (name, records, size, largest, place)
 ), locked AS MATERIALIZED (
   -- The lock is taken above the sort. Two batches that share topics meet at the first of them and never deadlock.
   SELECT t.id, t.name
@@ -27,6 +27,7 @@ WITH wanted AS MATERIALIZED (
   SET head = t.head + w.records,
       count = t.count + w.records,
       bytes = t.bytes + w.size,
+      largest = greatest(t.largest, w.largest),
       last_write_ts = greatest(%(now)s::bigint, t.last_write_ts),
       earliest_ts = CASE WHEN t.count = 0 THEN greatest(%(now)s::bigint, t.last_write_ts) ELSE t.earliest_ts END,
       reserved = CASE

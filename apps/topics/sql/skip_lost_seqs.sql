@@ -1,5 +1,5 @@
 -- After a crash of Postgres: move every head past the seqs that may have been acknowledged without being flushed, so
--- that none is handed out twice (Appendix B.12). Called by services.skip_lost_seqs. Does nothing while the mark is
+-- that none is handed out twice (Appendix B.12). Called by settling. Does nothing while the mark is
 -- there. Locks in name order, like every append.
 WITH behind AS MATERIALIZED (
   SELECT id FROM topics_topic

@@ -48,7 +48,7 @@ def in_threads(count: int, work: Any) -> list[BaseException]:
 
 @pytest.fixture(autouse=True)
 def _forget() -> None:
-    services._seen.clear()
+    services.forget()
 
 
 @pytest.mark.django_db

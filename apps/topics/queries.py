@@ -1,0 +1,211 @@
+"""Reads of the log: each is one statement, so marks and records are of one snapshot."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from apps.core import sql
+from apps.core.sse import wakeups
+from apps.topics import batch, settling
+from apps.topics.retention import Gap, Marks, gap_before
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Cursors are unsigned 64-bit on the wire, and bigint is signed (topics v0 Appendix B.6).
+MAX_SEQ = 2**63 - 1
+# How many records a page with a node filter looks at: first, and when the filter has left it short.
+_WINDOW = 2_000
+_WINDOW_MAX = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A record as it was written; `data` and `meta` are JSON text."""
+
+    seq: int
+    ts: int
+    kind: int
+    data: str
+    tag: str | None
+    node: str | None
+    meta: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Records after a cursor, and the cursor that follows them."""
+
+    records: list[Stored]
+    next_after: int
+    has_more: bool
+    gap: Gap | None
+    head: int
+
+
+@dataclass(frozen=True, slots=True)
+class JsonPage:
+    """As `Page`, with the records as the JSON text of /v0, joined by commas."""
+
+    topic_id: int
+    body: bytes
+    count: int
+    scanned: int
+    next_after: int
+    gap: Gap | None
+    marks: Marks
+
+    @property
+    def caught_up(self) -> bool:
+        return self.next_after == self.marks.head
+
+
+def channel(topic: str) -> str:
+    """Return the wake-up channel of appends to a topic."""
+    return f"topic:{topic}"
+
+
+def read_after(topic: str, after: int, limit: int) -> Page | None:
+    """Return up to `limit` records with a greater seq; None if there is no such topic."""
+    params = _params(topic, after, limit)
+    rows = sql.run_bound("topics/read_after", **params).rows
+    if rows and rows[0]["unsettled"]:
+        settling.settle(topic)
+        rows = sql.run_bound("topics/read_after", **params).rows
+    return _page(rows, after, limit)
+
+
+async def read_after_async(topic: str, after: int, limit: int) -> Page | None:
+    """Do as `read_after` in the event loop."""
+    params = _params(topic, after, limit)
+    rows = (await sql.run_async("topics/read_after", **params)).rows
+    if rows and rows[0]["unsettled"]:
+        await settling.settle_async(topic)
+        rows = (await sql.run_async("topics/read_after", **params)).rows
+    return _page(rows, after, limit)
+
+
+async def read_feed(topic: str, after: int, limit: int, *, wait: float = 0) -> Page:
+    """Return the records after a cursor, waiting up to `wait` seconds for the first of them.
+
+    A topic that does not exist is an empty page. A cursor beyond the head belongs to a deleted topic of this name:
+    `gap.reason` is "recreated" and reading goes on at the earliest record.
+    """
+    with wakeups.subscribe(channel(topic)) as news:
+        # Subscribed before the read: an append in between is kept as news (⚑45).
+        page = await read_after_async(topic, after, limit) or _nothing(after)
+        remaining = wait
+        while remaining > 0 and not page.records and page.gap is None:
+            started = time.monotonic()
+            await news.wait(remaining)
+            remaining -= time.monotonic() - started
+            page = await read_after_async(topic, after, limit) or _nothing(after)
+    return page
+
+
+async def read_records(
+    topic: str,
+    *,
+    after: int,
+    limit: int,
+    budget: int,
+    nodes: Sequence[str] | None = None,
+    with_tags: bool = False,
+    with_meta: bool = True,
+    with_data: bool = True,
+) -> JsonPage | None:
+    """Return the next records as JSON text, at most `limit` and `budget` bytes of payload, at least one.
+
+    None if there is no such topic. Records of `nodes` are passed over.
+    """
+    params: dict[str, Any] = {
+        **_params(topic, after, limit),
+        "budget": budget,
+        "nodes": [batch.escape(node).decode() for node in nodes] if nodes else None,
+        "with_tags": with_tags,
+        "with_meta": with_meta,
+        "with_data": with_data,
+    }
+    rows = (await sql.run_async("topics/read_records", window=_WINDOW, **params)).rows
+    if rows and rows[0]["unsettled"]:
+        await settling.settle_async(topic)
+        rows = (await sql.run_async("topics/read_records", window=_WINDOW, **params)).rows
+    if rows and nodes and rows[0]["records"] < limit and rows[0]["scanned"] == _WINDOW:
+        rows = (await sql.run_async("topics/read_records", window=_WINDOW_MAX, **params)).rows
+    return _json_page(rows[0], after, limit) if rows else None
+
+
+def _params(topic: str, after: int, limit: int) -> dict[str, Any]:
+    return {
+        "name": topic,
+        "after": min(after, MAX_SEQ),
+        "limit": limit,
+        "now": settling.now_ms(),
+    }
+
+
+def _marks(row: dict[str, Any]) -> Marks:
+    return Marks(
+        head=row["head"],
+        earliest=row["earliest"],
+        cap_floor=row["cap_floor"],
+        ttl_floor=row["ttl_floor"],
+        source_floor=row["source_floor"],
+    )
+
+
+def _nothing(after: int) -> Page:
+    return Page([], after, has_more=False, gap=None, head=0)
+
+
+def _page(rows: list[dict[str, Any]], after: int, limit: int) -> Page | None:
+    if not rows:
+        return None
+    marks = _marks(rows[0])
+    records = [
+        Stored(
+            seq=row["seq"],
+            ts=row["ts"],
+            kind=row["kind"],
+            data=row["data"],
+            tag=None if row["tag"] is None else batch.unescape(row["tag"]),
+            node=None if row["node"] is None else batch.unescape(row["node"]),
+            meta=row["meta"],
+        )
+        for row in rows
+        if row["seq"] is not None
+    ]
+    full = len(records) == limit
+    last = records[-1].seq if records else 0
+    return Page(
+        records=records,
+        # Records deleted behind the last one are passed over with it.
+        next_after=last if full else marks.head,
+        has_more=full and last < marks.head,
+        gap=gap_before(after, marks),
+        head=marks.head,
+    )
+
+
+def _json_page(row: dict[str, Any], after: int, limit: int) -> JsonPage:
+    marks = _marks(row)
+    if row["overflow_seq"] is not None:
+        next_after = row["overflow_seq"] - 1
+    elif row["records"] == limit:
+        next_after = row["last_seq"]
+    elif row["scanned"] == _WINDOW_MAX:
+        # The filter hid so much that the scan was cut; there may be more to find.
+        next_after = row["scanned_to"]
+    else:
+        next_after = marks.head
+    return JsonPage(
+        topic_id=row["id"],
+        body=row["body"] or b"",
+        count=row["records"],
+        scanned=row["scanned"],
+        next_after=next_after,
+        gap=gap_before(after, marks),
+        marks=marks,
+    )
