@@ -148,11 +148,11 @@ def test_each_entry_is_published_to_the_topic_with_the_attributes():
         live = transitions.get_live(moves, run.id)
         moves.note(live, EventType.INFO, "hello", {"n": 2})
     event = Event.objects.get()
-    data = json.loads(bytes(event.data))
+    data = json.loads(event.data)
     assert list(data) == ["run_id", "attempt", "type", "msg", "t", "state", "payload"]
     assert (data["run_id"], data["msg"]) == (str(run.id), "hello")
     assert data["payload"] == {"team": "vision", "n": 2}
-    assert bytes(event.tag) == f"run/{run.id}".encode()
+    assert event.tag == f"run/{run.id}"
 
 
 def test_what_ops_say_never_breaks_the_write():
