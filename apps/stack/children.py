@@ -76,6 +76,7 @@ class ChildSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     force_signal: signal.Signals = signal.SIGKILL
     grace_s: float = 10
+    is_server: bool = False
 
 
 @dataclass

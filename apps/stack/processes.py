@@ -52,6 +52,7 @@ def server(embedded: Postgres | Valkey, home: Path) -> Child:
             # SIGKILL would leave Postgres's sessions and shared memory behind.
             force_signal=signal.SIGQUIT if is_postgres else signal.SIGKILL,
             grace_s=60 if is_postgres else 10,
+            is_server=True,
         ),
         home,
     )

@@ -26,7 +26,7 @@ class Stopped(Exception):
 
 
 class Supervisor:
-    """Starts children one after another, restarts those that die, stops them in the opposite order."""
+    """Starts children, restarts those that die, stops them in order."""
 
     def __init__(self, children: Sequence[Child], terminal: Terminal) -> None:
         self._children = children
@@ -54,13 +54,16 @@ class Supervisor:
         time.sleep(LOOK_EVERY_S / 4)
 
     def start(self, child: Child) -> None:
-        """Start a child and return once it answers.
-
-        Raises CannotStart, with the last lines of its log, if it ends instead; Stopped.
-        """
+        """Start a child; raises CannotStart or Stopped."""
         if self.is_asked_to_stop:
             raise Stopped
         child.start()
+
+    def wait_for(self, child: Child) -> None:
+        """Return once a started child answers.
+
+        Raises CannotStart, with the last lines of its log, if it ends instead; Stopped.
+        """
         while not child.spec.is_ready():
             code = child.exit_code()
             if code is not None:
@@ -79,9 +82,12 @@ class Supervisor:
             time.sleep(LOOK_EVERY_S)
 
     def stop(self) -> None:
-        """Stop every child, the last started first; a further signal forces."""
+        """Stop the service's processes, then the servers they need; a further signal forces."""
         before = self._asked
-        for child in reversed(self._children):
+        service = [child for child in self._children if not child.spec.is_server]
+        servers = [child for child in self._children if child.spec.is_server]
+        # The web process first: nothing new comes in while the worker drains.
+        for child in [*service, *reversed(servers)]:
             if child.exit_code() is None and child.process is not None:
                 self._stop_one(child, before)
             child.bury()

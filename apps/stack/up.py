@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from apps.stack.children import Child
 
 URLS = "urls.json"
-SERVICE = ("web", "worker", "beat")
+# Postgres looks after its own: it knows them by their data directory.
+LEFTOVERS = ("web", "worker", "beat", "valkey")
 
 
 def run(*, with_showcase: bool) -> int:
@@ -100,10 +101,15 @@ class Stack:
         (self.home / URLS).write_text(json.dumps(embedded), encoding="utf-8")
         env = processes.environment(urls)
         self._migrate(env)
-        for make in (processes.web, processes.worker, processes.beat):
-            child = make(self.home, env)
-            result = client.base_url() if child.spec.name == "web" else ""
-            self._start_child(child, child.spec.name, "starting", result or "running")
+        # All at once: most of what each does first is to import the same packages.
+        service = [
+            make(self.home, env) for make in (processes.web, processes.worker, processes.beat)
+        ]
+        for child in service:
+            self.children.append(child)
+            self.supervisor.start(child)
+        for child in service:
+            self._wait_for(child, client.base_url() if child.spec.name == "web" else "running")
 
     def _present(self) -> None:
         # In a thread of its own, so that a child that dies meanwhile is restarted, and Ctrl-C is heard.
@@ -120,8 +126,8 @@ class Stack:
             self.terminal.line("Stopped. Your data is kept: `make up` goes on from here.")
 
     def _clear_leftovers(self) -> None:
-        """Stop what an `up` that was killed has left; the servers look after their own."""
-        for name in SERVICE:
+        """Stop what an `up` that was killed has left."""
+        for name in LEFTOVERS:
             if stop_left_over(record_of(self.home, name), grace_s=15):
                 self.terminal.done(
                     name, "left over from an earlier `up`, stopped", mark="!", colour="warn"
@@ -148,9 +154,8 @@ class Stack:
         postgres = Postgres(self.home / "postgres")
         fresh = not (postgres.home / "data").exists()
         doing = "making the data directory" if fresh else "starting"
-        self._start_child(
+        self._start_server(
             processes.server(postgres, self.home),
-            "postgres",
             doing,
             f"{postgres.version.rpartition('.')[0]}, {'new data' if fresh else 'data'} in {self._place('postgres')}",
         )
@@ -171,9 +176,7 @@ class Stack:
         valkey = Valkey(self.home / "valkey")
         version = valkey.version.partition(".post")[0]
         child = processes.server(valkey, self.home)
-        self._start_child(
-            child, "valkey", "starting", f"{version}, snapshot in {self._place('valkey')}"
-        )
+        self._start_server(child, "starting", f"{version}, snapshot in {self._place('valkey')}")
         return valkey.url
 
     def _place(self, name: str) -> str:
@@ -208,10 +211,16 @@ class Stack:
                 raise CannotStart("\n".join(["manage.py migrate failed:", *said[-15:]]))
             step.result = f"{applied} applied" if applied else "up to date"
 
-    def _start_child(self, child: Child, label: str, doing: str, result: str) -> None:
+    def _start_server(self, child: Child, doing: str, result: str) -> None:
         self.children.append(child)
-        with self.terminal.step(label, doing) as step:
+        with self.terminal.step(child.spec.name, doing) as step:
             self.supervisor.start(child)
+            self.supervisor.wait_for(child)
+            step.result = result
+
+    def _wait_for(self, child: Child, result: str) -> None:
+        with self.terminal.step(child.spec.name, "starting") as step:
+            self.supervisor.wait_for(child)
             step.result = result
 
 
