@@ -92,6 +92,9 @@ class Channel:
             data = self.socket.recv(READ_SIZE)
         except BlockingIOError:
             return []
+        except ConnectionResetError:
+            # The peer died with mail of ours unread. That is told once, and before what it has sent.
+            return self.receive()
         except OSError:
             return None
         if not data:

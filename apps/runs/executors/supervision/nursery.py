@@ -115,6 +115,7 @@ class Nursery:
         self.news: set[bytes] = set()
         self.next_news = _NEVER
         self.next_deadline = _NEVER
+        self.root_fd = -1
         self.epoll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.wake_reader, self.wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -177,7 +178,10 @@ class Nursery:
         try:
             done = self.link.send(data)
         except OSError:
-            self._go_on_alone()
+            # The executor is dead, but what it sent before must still be read: its end of file
+            # follows that, and is what tells us.
+            self.link.unsent = b""
+            self.epoll.modify(self.link.fd, select.EPOLLIN)
             return
         if done == waited:  # changed from nothing unsent to something, or back
             events = select.EPOLLIN if done else select.EPOLLIN | select.EPOLLOUT
@@ -190,6 +194,7 @@ class Nursery:
         self._unwatch(self.link.fd)
         self.link.socket.close()
         self.link = None
+        self.root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         for child in list(self.idle):
             self._retire(child)
         handle = {"pid": os.getpid(), "born": proctree.born(os.getpid())}
@@ -205,11 +210,13 @@ class Nursery:
             at = self._directory(attempt_id)
             workspace.save_outcome(outcome, at=at)
             os.close(at)
-            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            news = News(root, attempt_id.decode())
-            news.send()
-            news.close()
-            os.close(root)
+        self._announce(attempt_id)
+
+    def _announce(self, attempt_id: bytes) -> None:
+        """Tell a later executor, should there be one."""
+        news = News(self.root_fd, attempt_id.decode())
+        news.send()
+        news.close()
 
     def _directory(self, attempt_id: bytes) -> int:
         path = f"{self.root}/{attempt_id.decode()}"
@@ -219,6 +226,9 @@ class Nursery:
 
     def _send_news(self) -> None:
         for attempt_id in self.news:
+            if self.link is None:
+                self._announce(attempt_id)
+                continue
             self.outgoing.append(encode(Frame(NEWS, attempt_id)))
         self.news.clear()
         self.next_news = _NEVER

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -142,7 +143,12 @@ def kill_remains(session: int, birth: str, marker: bytes) -> None:
             and ((not reused and int(fields[3]) == session) or _carries(pid, marker))
         ]
 
-    _freeze_and_kill(targets)
+    # The killed need a moment to be gone, and whoever asked may rely on it that they are. Longer
+    # than this they are stuck in the kernel, which nobody can wait for.
+    give_up = time.monotonic() + 1
+    while targets() and time.monotonic() < give_up:
+        _freeze_and_kill(targets)
+        time.sleep(0.002)
 
 
 def _freeze_and_kill(targets: Callable[[], list[int]]) -> None:

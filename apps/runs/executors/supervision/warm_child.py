@@ -135,10 +135,7 @@ class _WarmChild:
 
     def _prepare(self, frame: Frame, order: dict[str, Any]) -> None:
         directory = f"{self.root}/{frame.attempt_id.decode()}"
-        if frame.number and self.folders:
-            os.rename(self.directory, directory)
-            self.directory = directory
-        else:
+        if not (frame.number and self._carry_over(directory)):
             self._make_directory(directory)
         os.pwrite(self.inputs, frame.body, 0)
         os.ftruncate(self.inputs, len(frame.body))
@@ -153,13 +150,25 @@ class _WarmChild:
         }
         self._set_environment(env)
 
+    def _carry_over(self, directory: str) -> bool:
+        """Rename the last attempt's directory; False if the new name is taken.
+
+        It is when the nursery had to leave a note there, because its executor has just died.
+        """
+        try:
+            os.rename(self.directory, directory)
+        except OSError:
+            remove_directory(self.directory)
+            return False
+        self.directory = directory
+        return True
+
     def _make_directory(self, directory: str) -> None:
         for fd in (*self.folders, *((self.inputs,) if self.inputs >= 0 else ())):
             os.close(fd)
         self.folders, self.inputs = [], -1
-        os.mkdir(directory, 0o700)
-        for name in _FOLDERS:
-            os.mkdir(f"{directory}/{name}", 0o700)
+        for path in (directory, *(f"{directory}/{name}" for name in _FOLDERS)):
+            os.makedirs(path, 0o700, exist_ok=True)
         self.inputs = os.open(
             f"{directory}/{workspace.INPUTS}", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
         )

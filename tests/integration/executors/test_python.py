@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.runs.executors.base import ExecutorFailure
+from apps.runs.executors.python import PythonExecutor
+from tests.integration.executors.contract import SupervisedContract
+
+HERE = str(Path(__file__).parent)
+
+
+class TestPythonExecutor(SupervisedContract):
+    def make(self, root: Path) -> PythonExecutor:
+        return PythonExecutor(root, {"base_dir": HERE, "max_children": 3, "env": {"TOP": "yes"}})
+
+    def op(self, name: str) -> dict[str, Any]:
+        return {"python": name if ":" in name else f"ops:{name}"}
+
+    def test_an_exception_is_a_failure_with_its_traceback(self):
+        outcome, handle = self.run("warm_ops:explode")
+        assert outcome.exit_code == 1
+        assert outcome.error.splitlines()[0] == "Traceback (most recent call last):"
+        assert outcome.error.splitlines()[-1] == "ValueError: no good"
+        assert "warm_child.py" not in outcome.error
+        assert self.log(handle).decode().rstrip() == outcome.error
+
+    @pytest.mark.parametrize(
+        ("code", "exit_code", "error"),
+        [(None, 0, ""), (0, 0, ""), (7, 7, "exit code 7"), ("sorry", 1, "sorry")],
+    )
+    def test_sys_exit_is_the_exit_status(self, code, exit_code, error):
+        outcome, _ = self.run("warm_ops:leave", inputs={"code": code})
+        assert (outcome.exit_code, outcome.error) == (exit_code, error)
+
+    def test_a_process_that_ends_itself_is_a_failure(self):
+        outcome, _ = self.run("warm_ops:vanish")
+        assert outcome.exit_code == 0
+        assert not outcome.succeeded
+        assert "before the callable returned" in outcome.error
+
+    def test_a_crash_is_named_and_the_next_attempt_gets_a_fresh_child(self):
+        before, _ = self.run("warm_ops:identity")
+        outcome, _ = self.run("warm_ops:segfault")
+        assert outcome.signal == 11
+        assert "SIGSEGV" in outcome.error
+        after, _ = self.run("warm_ops:identity")
+        assert after.succeeded
+        assert after.outputs["pid"] != before.outputs["pid"]
+
+    def test_children_are_reused_and_modules_stay_warm(self):
+        first, _ = self.run("warm_ops:identity")
+        second, _ = self.run("warm_ops:identity")
+        assert second.outputs == {"pid": first.outputs["pid"], "calls": first.outputs["calls"] + 1}
+
+    def test_what_one_attempt_changes_the_next_does_not_see(self):
+        before, _ = self.run("warm_ops:surroundings")
+        self.run("warm_ops:make_a_mess")
+        after, _ = self.run("warm_ops:surroundings")
+        for seen in (before, after):
+            for name in ("HOME", "TMPDIR", "GYOZA_INPUTS", "GYOZA_OUTPUTS", "GYOZA_STORAGE_DIR"):
+                del seen.outputs["env"][name]
+        assert after.outputs == before.outputs
+
+    def test_variables_of_one_attempt_are_gone_in_the_next(self):
+        with_it, _ = self.run("warm_ops:surroundings", env={"MINE": "1"})
+        without, _ = self.run("warm_ops:surroundings")
+        assert with_it.outputs["env"]["MINE"] == "1"
+        assert "MINE" not in without.outputs["env"]
+        assert without.outputs["env"]["TOP"] == "yes"
+
+    def test_temporary_files_go_where_the_attempt_says(self):
+        for _ in range(2):
+            outcome, handle = self.run("warm_ops:temporary")
+            assert outcome.outputs["path"].startswith(str(self.root / handle.attempt_id / "tmp"))
+
+    @pytest.mark.parametrize(
+        ("name", "error"),
+        [
+            ("ops:absent", "ops has no callable absent"),
+            ("ops:JSON_TEXT", "ops has no callable JSON_TEXT"),
+            ("absent:op", "can't import absent: No module named 'absent'"),
+            ("ops.absent:op", "can't import ops.absent"),
+        ],
+    )
+    def test_what_cannot_be_found_is_named(self, name, error):
+        outcome, _ = self.run(name)
+        assert not outcome.started
+        assert outcome.error.startswith(error)
+
+    @pytest.mark.parametrize(
+        ("value", "error"),
+        [
+            ("list", "the callable returned list, not a dict"),
+            ("object", "returned dict is not JSON: Object of type object"),
+            ("nan", "returned dict is not JSON"),
+            ("nul", "returned dict contains the character U+0000 at a"),
+            ("loop", "returned dict is not JSON: Circular reference"),
+            ("big", "outputs are over the limit"),
+        ],
+    )
+    def test_a_return_value_that_is_no_outputs_is_named(self, value, error):
+        outcome, _ = self.run("warm_ops:give_back", inputs={"what": value})
+        assert outcome.outputs is None
+        assert outcome.error.startswith(error)
+
+    def test_many_at_once_all_end(self):
+        handles = [self.launch("double", inputs={"n": n}) for n in range(50)]
+        found = [self.outcome(handle).outputs["doubled"] for handle in handles]
+        assert found == [n * 2 for n in range(50)]
+
+    def test_attempts_wait_for_a_free_child_and_can_be_stopped_there(self):
+        busy = [self.launch("wait") for _ in range(3)]
+        for handle in busy:
+            self.said(handle)
+        waiting = self.launch("wait")
+        self.executor.stop(waiting, grace=30)
+        outcome = self.outcome(waiting)
+        assert outcome.stopped
+        assert not outcome.started
+        for handle in busy:
+            self.executor.stop(handle, grace=0)
+            self.outcome(handle)
+
+    def test_an_attempt_that_writes_nothing_leaves_nothing(self):
+        for _ in range(5):
+            _, handle = self.run("nothing")
+            self.executor.forget(handle)
+        assert len([d for d in self.root.iterdir() if not d.name.startswith(".")]) <= 1
+
+    def test_a_big_input_arrives(self):
+        outcome, _ = self.run("warm_ops:measure", inputs={"text": "x" * 900_000})
+        assert outcome.outputs == {"size": 900_000}
+
+    def test_a_fork_that_returns_does_not_answer(self):
+        outcome, _ = self.run("warm_ops:fork_and_return")
+        assert outcome.outputs == {"parent": True}
+
+    def test_a_child_without_descriptors_is_replaced(self):
+        outcome, _ = self.run("warm_ops:close_everything")
+        assert not outcome.succeeded
+        again, _ = self.run("nothing")
+        assert again.succeeded
+
+    def test_an_idle_child_ends(self, tmp_path):
+        executor = PythonExecutor(tmp_path / "other", {"base_dir": HERE, "idle_s": 0})
+        executor.on_news = self._hear
+        pids = []
+        for _ in range(2):
+            handle = executor.launch(self.spec("warm_ops:identity"))
+            outcome = self._until(lambda handle=handle: executor.poll(handle))
+            pids.append(outcome.outputs["pid"])
+            fd = os.pidfd_open(pids[-1])
+            os.close(fd)
+            executor.forget(handle)
+        executor.close()
+
+    def test_a_child_is_replaced_after_its_share(self, tmp_path):
+        options = {"base_dir": HERE, "max_runs_per_child": 1}
+        executor = PythonExecutor(tmp_path / "other", options)
+        executor.on_news = self._hear
+        pids = set()
+        for _ in range(3):
+            handle = executor.launch(self.spec("warm_ops:identity"))
+            pids.add(self._until(lambda handle=handle: executor.poll(handle)).outputs["pid"])
+            executor.forget(handle)
+        executor.close()
+        assert len(pids) == 3
+
+    def test_only_allowed_callables_run(self, tmp_path):
+        options = {"base_dir": HERE, "allowed": ["warm_ops.*", "ops:double"]}
+        executor = PythonExecutor(tmp_path / "other", options)
+        executor.on_news = self._hear
+        for name in ("ops:nothing", "os:getpid", "warm_ops:_hidden"):
+            with pytest.raises(ExecutorFailure) as failure:
+                executor.launch(self.spec(name))
+            assert failure.value.permanent
+        # It is reachable through an allowed module, but was defined in another one.
+        handle = executor.launch(self.spec("warm_ops:system"))
+        outcome = self._until(lambda: executor.poll(handle))
+        assert not outcome.started
+        assert "defined elsewhere" in outcome.error
+        executor.forget(handle)
+        executor.close()
