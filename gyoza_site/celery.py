@@ -14,12 +14,18 @@ app = Celery("gyoza")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
-app.conf.task_queues = (
-    Queue("gyoza"),
-    # Every worker hears that there is work; which one gets it is decided by the claim.
-    Broadcast("gyoza.wake"),
-)
-app.conf.task_routes = {"runs.claim_runs": {"queue": "gyoza.wake", "exchange": "gyoza.wake"}}
+# Every worker hears that there is work; which one gets it is decided by the claim.
+wake = Broadcast("gyoza.wake", routing_key="wake")
+app.conf.task_queues = (Queue("gyoza"), wake)
+app.conf.task_routes = {
+    "runs.claim_runs": {
+        "queue": "gyoza.wake",
+        "exchange": "gyoza.wake",
+        "routing_key": "wake",
+        # A sender that has not declared the exchange takes it for a direct one, and the message reaches nobody.
+        "declare": [wake.exchange],
+    }
+}
 
 app.conf.beat_schedule = {
     "runs.sweep_runs": {"task": "runs.sweep_runs", "schedule": 1.0, "options": {"expires": 1}},

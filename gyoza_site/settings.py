@@ -196,7 +196,6 @@ CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
-    "global_keyprefix": "gyoza:",
 }
 CELERY_BEAT_SCHEDULE_FILENAME = str(GYOZA_HOME / "beat-schedule")
 
