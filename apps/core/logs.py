@@ -63,6 +63,11 @@ def configure(config: dict[str, Any]) -> None:
                     for name in ("uvicorn", "uvicorn.error", "uvicorn.access")
                 },
                 "django.server": {"handlers": [], "propagate": True},
+                # Two lines for every nudge and sweep; a task that fails is still told.
+                **{
+                    name: {"level": "WARNING"}
+                    for name in ("celery.worker.strategy", "celery.app.trace")
+                },
             },
         }
     )
