@@ -69,13 +69,16 @@ def fill_inputs(
     ]
     for name, spec in specs.items():
         value = inputs.get(name)
-        if value is None and (name not in inputs or not spec["required"]):
-            if name not in inputs and spec["required"] and spec["default"] is None:
+        has_default = spec["default"] is not None
+        if name not in inputs:
+            if spec["required"] and not has_default:
                 errors.append((f"{path}.{name}", "is required"))
             filled[name] = spec["default"]
             continue
         filled[name] = value
-        errors.extend((f"{path}.{name}", problem) for problem in _problems(spec, value))
+        # An optional input without a default is stored as null, so null may be given for it.
+        if value is not None or spec["required"] or has_default:
+            errors.extend((f"{path}.{name}", problem) for problem in _problems(spec, value))
     return filled, sorted(errors)
 
 

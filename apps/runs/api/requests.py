@@ -331,7 +331,8 @@ def read_heartbeat(value: JSON) -> Heartbeat:
 
 
 def _gpus(resources: Body) -> list[dict[str, int]]:
-    gpus = []
+    gpus: list[dict[str, int]] = []
+    complaints = len(resources.errors)
     for index, raw in enumerate(resources.array("gpus")):
         gpu = Body(raw, path=resources.at(f"gpus.{index}"), errors=resources.errors)
         read = {name: gpu.integer_or_null(name) for name in ("id", "vram_mb")}
@@ -340,7 +341,7 @@ def _gpus(resources: Body) -> list[dict[str, int]]:
                 gpu.fail(name, "is required")
         gpu.refuse_unknown()
         gpus.append({name: number or 0 for name, number in read.items()})
-    if len({gpu["id"] for gpu in gpus}) < len(gpus):
+    if len(resources.errors) == complaints and len({gpu["id"] for gpu in gpus}) < len(gpus):
         resources.fail("gpus", "each id must be there once")
     return gpus
 

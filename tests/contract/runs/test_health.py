@@ -1,0 +1,14 @@
+"""runs.md §2: GET /health."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cast import client_for
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("key", [None, "wrong"])
+def test_it_needs_no_key(owner, key):
+    answer = client_for(key).get("/health")
+    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
