@@ -45,7 +45,7 @@ class Definition(models.Model):
     # Rises with every deployment of any definition: "latest" is the highest of a name, whatever the clock does.
     deployment = models.BigIntegerField(unique=True)
 
-    objects: ClassVar[models.Manager[Definition]] = DefinitionQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Definition]] = DefinitionQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -135,7 +135,7 @@ def workers(caller: Caller) -> list[WorkerLoad]:
     held: dict[str, list[dict[str, Any]]] = {}
     rows = Run.objects.filter(state__in=HOLDS_RESOURCES, worker__isnull=False)
     for row in rows.order_by("id").values("id", "worker_id", "cpu", "ram_mb", "vram_mb", "gpu"):
-        held.setdefault(row["worker_id"], []).append(row)
+        held.setdefault(str(row["worker_id"]), []).append(dict(row))
     seen: set[UUID] | None = None
     if caller.prefixes:
         visible = _visible_to(caller).filter(state__in=HOLDS_RESOURCES)
@@ -164,7 +164,7 @@ def _live_attempt(run: Run, events: Sequence[RunEvent]) -> AttemptView:
 
 
 def _visible_to(caller: Caller) -> RunQuerySet:
-    return Run.objects.visible_to(caller.prefixes, caller.owner)  # type: ignore[attr-defined, no-any-return]
+    return Run.objects.visible_to(caller.prefixes, caller.owner)
 
 
 def _known(run_id: UUID, name: str, caller: Caller) -> UUID:

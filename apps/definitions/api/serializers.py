@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 class InputSpecSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=[*InputType, *ALIASES])
-    required = serializers.BooleanField(default=True)
+    required = serializers.BooleanField(default=True)  # type: ignore[assignment]  # on the wire, too
     default = serializers.JSONField(default=None, allow_null=True)
     description = serializers.CharField(required=False)
     enum = serializers.ListField(child=serializers.JSONField(), required=False)
@@ -108,7 +108,7 @@ class OpDefinitionSerializer(serializers.Serializer[Any]):
 
 
 class OpDefinitionPageSerializer(serializers.Serializer[Any]):
-    data = OpDefinitionSerializer(many=True)
+    data = OpDefinitionSerializer(many=True)  # type: ignore[assignment]  # `data` is the name on the wire
     has_more = serializers.BooleanField()
 
 

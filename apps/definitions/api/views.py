@@ -6,6 +6,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from apps.access import services as access
+from apps.access.auth import caller_of
 from apps.core.api.creation import answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
@@ -48,7 +49,7 @@ class DefinitionListView(ApiView):
             "starting_after": query.text("starting_after"),
         }
         query.finish()
-        rows, has_more = queries.definitions_page(caller=request.auth, **wanted)  # type: ignore[arg-type]
+        rows, has_more = queries.definitions_page(caller=caller_of(request), **wanted)  # type: ignore[arg-type]
         return Response(
             {"data": OpDefinitionSerializer(rows, many=True).data, "has_more": has_more}
         )
@@ -62,7 +63,9 @@ class DefinitionListView(ApiView):
         """Create a version of an op, or replace it; it becomes the latest."""
 
         def create() -> tuple[int, Any]:
-            definition, is_new = services.deploy_definition(body=request.data, caller=request.auth)
+            definition, is_new = services.deploy_definition(
+                body=request.data, caller=caller_of(request)
+            )
             return 201 if is_new else 200, OpDefinitionSerializer(definition).data
 
         return answer_once(request, once=access.once, create=create)
@@ -77,7 +80,7 @@ class DefinitionDetailView(ApiView):
     def get(self, request: Request, name: str) -> Response:
         """Get one version of an op, the latest by default."""
         definition = queries.get_definition(
-            name=name, version=_version(request), caller=request.auth
+            name=name, version=_version(request), caller=caller_of(request)
         )
         return Response(OpDefinitionSerializer(definition).data)
 
@@ -91,7 +94,7 @@ class DefinitionDetailView(ApiView):
     def delete(self, request: Request, name: str) -> Response:
         """Delete one version of an op, or all; runs keep their copies."""
         count = services.delete_definitions(
-            name=name, version=_version(request), caller=request.auth
+            name=name, version=_version(request), caller=caller_of(request)
         )
         return Response({"deleted": count})
 

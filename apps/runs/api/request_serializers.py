@@ -51,7 +51,7 @@ class BatchMemberSerializer(AdHocRunCreateSerializer):
 
 
 class RunBatchCreateSerializer(serializers.Serializer[Any]):
-    runs = BatchMemberSerializer(many=True, min_length=1, max_length=1000)
+    runs = serializers.ListField(child=BatchMemberSerializer(), min_length=1, max_length=1000)
 
 
 class RunUpdateSerializer(serializers.Serializer[Any]):
@@ -69,7 +69,7 @@ class RunUpdateSerializer(serializers.Serializer[Any]):
 
 class EventCreateSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=list(EventType))
-    msg = serializers.JSONField(default="", help_text="Text, or 0–100 for PROGRESS.")
+    msg = serializers.JSONField(required=False, help_text="Text, or 0–100 for PROGRESS.")
     payload = serializers.DictField(default=dict)
     outputs = serializers.DictField(required=False, help_text="Added to the attempt's outputs.")
     attempt = serializers.IntegerField(min_value=1)

@@ -102,16 +102,16 @@ class OpRunDetailSerializer(OpRunSerializer):
 
 
 class OpRunPageSerializer(serializers.Serializer[Any]):
-    data = OpRunSerializer(many=True)
+    data = OpRunSerializer(many=True)  # type: ignore[assignment]  # the name on the wire
     has_more = serializers.BooleanField()
 
 
 class OpRunBatchSerializer(serializers.Serializer[Any]):
-    data = OpRunSerializer(many=True)
+    data = OpRunSerializer(many=True)  # type: ignore[assignment]  # the name on the wire
 
 
 class EventListSerializer(serializers.Serializer[Any]):
-    data = EventSerializer(many=True)
+    data = EventSerializer(many=True)  # type: ignore[assignment]  # the name on the wire
 
 
 class AttemptSerializer(serializers.Serializer[Any]):
@@ -131,7 +131,7 @@ class AttemptSerializer(serializers.Serializer[Any]):
 
 
 class AttemptListSerializer(serializers.Serializer[Any]):
-    data = AttemptSerializer(many=True)
+    data = AttemptSerializer(many=True)  # type: ignore[assignment]  # the name on the wire
 
 
 class GpuSerializer(serializers.Serializer[Any]):
@@ -168,7 +168,7 @@ class WorkerSerializer(serializers.Serializer[Any]):
 
 
 class WorkerListSerializer(serializers.Serializer[Any]):
-    data = WorkerSerializer(many=True)
+    data = WorkerSerializer(many=True)  # type: ignore[assignment]  # the name on the wire
 
 
 class HeartbeatAnswerSerializer(serializers.Serializer[Any]):
@@ -189,7 +189,7 @@ class ClaimedSerializer(serializers.Serializer[Any]):
 
 
 class ClaimedListSerializer(serializers.Serializer[Any]):
-    data = ClaimedSerializer(many=True)
+    data = ClaimedSerializer(many=True)  # type: ignore[assignment]  # the name on the wire
 
 
 class HealthSerializer(serializers.Serializer[Any]):

@@ -6,9 +6,11 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from apps.access import services as access
+from apps.access.auth import caller_of
 from apps.core.api.creation import answer_once
 from apps.core.api.parameters import Parameters
-from apps.core.api.views import PUBLIC, ApiView
+from apps.core.api.scope import PUBLIC
+from apps.core.api.views import ApiView
 from apps.core.errors import Forbidden, NotFound
 from apps.definitions import queries as definitions
 from apps.runs import queries, services
@@ -58,11 +60,13 @@ class DefinitionRunListView(ApiView):
         version = Parameters(request.query_params).text("version")
 
         def create() -> tuple[int, Any]:
-            definition = definitions.get_definition(name=name, version=version, caller=request.auth)
-            spec = requests.read_definition_run(
-                request.data, definition=definition, caller=request.auth
+            definition = definitions.get_definition(
+                name=name, version=version, caller=caller_of(request)
             )
-            return 201, _created([spec], request.auth)[0]
+            spec = requests.read_definition_run(
+                request.data, definition=definition, caller=caller_of(request)
+            )
+            return 201, _created([spec], caller_of(request))[0]
 
         return answer_once(request, once=access.once, create=create)
 
@@ -94,7 +98,7 @@ class RunListView(ApiView):
     def get(self, request: Request) -> Response:
         """List runs, newest first."""
         page = _read_page(request)
-        runs, has_more = queries.runs_page(caller=request.auth, **page)
+        runs, has_more = queries.runs_page(caller=caller_of(request), **page)
         return Response({"data": OpRunSerializer(runs, many=True).data, "has_more": has_more})
 
     @extend_schema(
@@ -107,8 +111,8 @@ class RunListView(ApiView):
         """Run an image, a command or a Python callable that no definition describes."""
 
         def create() -> tuple[int, Any]:
-            spec = requests.read_ad_hoc_run(request.data, caller=request.auth)
-            return 201, _created([spec], request.auth)[0]
+            spec = requests.read_ad_hoc_run(request.data, caller=caller_of(request))
+            return 201, _created([spec], caller_of(request))[0]
 
         return answer_once(request, once=access.once, create=create)
 
@@ -126,8 +130,8 @@ class RunBatchView(ApiView):
         """Create 1–1000 runs of either form in one transaction; an ad-hoc one needs `admin`."""
 
         def create() -> tuple[int, Any]:
-            specs = requests.read_batch(request.data, caller=request.auth)
-            return 201, {"data": _created(specs, request.auth)}
+            specs = requests.read_batch(request.data, caller=caller_of(request))
+            return 201, {"data": _created(specs, caller_of(request))}
 
         return answer_once(request, once=access.once, create=create)
 
@@ -149,14 +153,14 @@ class RunDetailView(ApiView):
     )
     def patch(self, request: Request, run_id: UUID) -> Response:
         """Change priority or metadata; or, as the executing worker, state and outputs."""
-        _require_own(request.auth, run_id)
+        _require_own(caller_of(request), run_id)
         change = requests.read_change(request.data)
         if change.report is not None:
-            _report(change.report, run_id=run_id, caller=request.auth)
+            _report(change.report, run_id=run_id, caller=caller_of(request))
         else:
             services.update_run(
                 run_id=run_id,
-                caller=request.auth,
+                caller=caller_of(request),
                 priority=change.priority,
                 metadata=change.metadata,
             )
@@ -191,11 +195,11 @@ class RunEventListView(ApiView):
     )
     def post(self, request: Request, run_id: UUID) -> Response:
         """Report an event of the attempt this worker executes."""
-        _require_own(request.auth, run_id)
+        _require_own(caller_of(request), run_id)
 
         def create() -> tuple[int, Any]:
-            report = requests.read_report(request.data, is_op=request.auth.run_id is not None)
-            return 201, _report(report, run_id=run_id, caller=request.auth)
+            report = requests.read_report(request.data, is_op=caller_of(request).run_id is not None)
+            return 201, _report(report, run_id=run_id, caller=caller_of(request))
 
         return answer_once(request, once=access.once, create=create)
 
@@ -231,7 +235,7 @@ class RunCancelView(ApiView):
     def post(self, request: Request, run_id: UUID) -> Response:
         """Cancel a run: at once while it waits; a running op is asked to stop first."""
         reason = requests.read_reason(request.data)
-        run = services.cancel_run(run_id=run_id, caller=request.auth, reason=reason)
+        run = services.cancel_run(run_id=run_id, caller=caller_of(request), reason=reason)
         return Response(_detail(run))
 
 
@@ -242,7 +246,7 @@ class RunRetryView(ApiView):
     def post(self, request: Request, run_id: UUID) -> Response:
         """Start the next attempt of a FAILED or CANCELLED run."""
         requests.read_nothing(request.data)
-        return Response(_detail(services.retry_run(run_id=run_id, caller=request.auth)))
+        return Response(_detail(services.retry_run(run_id=run_id, caller=caller_of(request))))
 
 
 class HealthView(ApiView):
@@ -265,8 +269,8 @@ def _detail(run: Run) -> Any:
 
 
 def _run(request: Request, run_id: UUID) -> Run:
-    _require_own(request.auth, run_id)
-    return queries.get_run(run_id=run_id, caller=request.auth)
+    _require_own(caller_of(request), run_id)
+    return queries.get_run(run_id=run_id, caller=caller_of(request))
 
 
 def _require_own(caller: Caller, run_id: UUID) -> None:

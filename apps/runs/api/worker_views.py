@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from drf_spectacular.utils import extend_schema
 from rest_framework.response import Response
 
+from apps.access.auth import caller_of
 from apps.core.api.views import ApiView
 from apps.runs import queries, services
 from apps.runs.api import request_serializers as bodies
@@ -27,7 +28,7 @@ class WorkerListView(ApiView):
     @extend_schema(operation_id="list_workers", responses=WorkerListSerializer)
     def get(self, request: Request) -> Response:
         """List the workers with what they offer and hold."""
-        workers = queries.workers(request.auth)
+        workers = queries.workers(caller_of(request))
         return Response({"data": WorkerSerializer(workers, many=True).data})
 
 
@@ -48,7 +49,7 @@ class WorkerHeartbeatView(ApiView):
             resources=said.resources,
             tags=said.tags,
             running=said.running,
-            caller=request.auth,
+            caller=caller_of(request),
         )
         return Response(answer)
 
@@ -62,5 +63,5 @@ class WorkerClaimView(ApiView):
     def post(self, request: Request, worker_id: str) -> Response:
         """Give the worker runs that fit its free resources."""
         limit = requests.read_limit(request.data)
-        claims = services.claim(worker_id=worker_id, limit=limit, caller=request.auth)
+        claims = services.claim(worker_id=worker_id, limit=limit, caller=caller_of(request))
         return Response({"data": ClaimedSerializer(claims, many=True).data})

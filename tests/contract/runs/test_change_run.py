@@ -21,9 +21,6 @@ def team_run(state=RunState.PENDING, **over):
     return make_run(state, op_definition="team.op", **over)
 
 
-test_run.__test__ = False
-
-
 @pytest.mark.django_db
 def test_priority_and_metadata_of_an_unfinished_run(owner):
     run = team_run()
