@@ -40,6 +40,7 @@ class Terminal:
         self._is_live = self._stream.isatty() and os.environ.get("TERM") != "dumb"
         self._has_colour = self._is_live and not os.environ.get("NO_COLOR")
         self._drawn = ""
+        self._is_closed = False
         reconfigure = getattr(self._stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")  # a Latin-1 terminal gets question marks, not a traceback
@@ -84,9 +85,11 @@ class Terminal:
         return "\r\x1b[2K" if self._drawn else ""
 
     def _write(self, text: str) -> None:
+        if self._is_closed:
+            return
         try:
             self._stream.write(text)
             self._stream.flush()
         except OSError:
             # The terminal was closed: stopping the children in order matters more.
-            self._stream = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115,PTH123  open to the end
+            self._is_closed = True
