@@ -77,6 +77,8 @@ class ChildSpec:
     force_signal: signal.Signals = signal.SIGKILL
     grace_s: float = 10
     is_server: bool = False
+    # None: a Postgres that was killed may replay its log for as long as that takes.
+    patience_s: float | None = None
 
 
 @dataclass

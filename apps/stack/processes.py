@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from apps.stack.valkey import Valkey
 
 CELERY = (sys.executable, "-m", "celery", "-A", "gyoza_site.celery")
+# Ten times what a slow machine needs. What does not answer by then never will.
+PATIENCE_S = 90.0
 # Beyond the drain: reporting, and SIGKILL for ops that ignore SIGTERM.
 WORKER_MARGIN_S = 10.0
 
@@ -133,6 +135,7 @@ def _process(
             prepare=prepare or (lambda: None),
             is_ready=is_ready,
             grace_s=grace_s,
+            patience_s=PATIENCE_S,
         ),
         home,
     )

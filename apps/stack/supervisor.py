@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from apps.stack.children import Child, describe_exit, last_lines, limit_log
 from apps.stack.errors import CannotStart
@@ -62,16 +63,21 @@ class Supervisor:
     def wait_for(self, child: Child) -> None:
         """Return once a started child answers.
 
-        Raises CannotStart, with the last lines of its log, if it ends instead; Stopped.
+        Raises CannotStart, with the last lines of its log, if it ends or stays silent; Stopped.
         """
+        began = time.monotonic()
+        patience = child.spec.patience_s or math.inf
         while not child.spec.is_ready():
             code = child.exit_code()
             if code is not None:
-                raise CannotStart(
-                    "\n".join([f"{child.spec.name}: {describe_exit(code)}", *self._evidence(child)])
-                )
+                self._give_up(child, describe_exit(code))
+            if time.monotonic() - began > patience:
+                self._give_up(child, f"runs, but does not answer after {patience:g} s")
             self.pause()
         child.is_announced = True
+
+    def _give_up(self, child: Child, reason: str) -> NoReturn:
+        raise CannotStart("\n".join([f"{child.spec.name}: {reason}", *self._evidence(child)]))
 
     def watch(self) -> None:
         """Restart whatever dies, until somebody asks to stop."""
