@@ -228,6 +228,16 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "COMPONENT_SPLIT_REQUEST": True,
     "SERVE_PERMISSIONS": [],
     "SERVE_AUTHENTICATION": [],
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "gyoza_site.openapi.add_data_plane",
+        "gyoza_site.openapi.add_errors",
+    ],
+    "ENUM_NAME_OVERRIDES": {
+        "RunState": "apps.runs.states.RunState",
+        "EventType": "apps.runs.states.EventType",
+        "InputType": "apps.definitions.api.serializers.INPUT_TYPES",
+    },
 }
 
 # --- Admin theme --------------------------------------------------------------------------------

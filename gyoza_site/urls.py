@@ -9,6 +9,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
     path("", include("apps.definitions.api.urls")),
     path("", include("apps.runs.api.urls")),
+    path("", include("gyoza_site.openapi")),
 ]
 
 handler400 = "apps.core.api.handlers.bad_request"

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 # once; the serializers of this module state the shapes for OpenAPI and write answers.
 
 
+INPUT_TYPES = [*map(str, InputType), *ALIASES]
+
+
 class InputSpecSerializer(serializers.Serializer[Any]):
-    type = serializers.ChoiceField(choices=[*InputType, *ALIASES])
+    type = serializers.ChoiceField(choices=INPUT_TYPES)
     required = serializers.BooleanField(default=True)  # type: ignore[assignment]  # on the wire, too
     default = serializers.JSONField(default=None, allow_null=True)
     description = serializers.CharField(required=False)
@@ -26,7 +29,7 @@ class InputSpecSerializer(serializers.Serializer[Any]):
 
 
 class OutputSpecSerializer(serializers.Serializer[Any]):
-    type = serializers.ChoiceField(choices=[*InputType, *ALIASES])
+    type = serializers.ChoiceField(choices=INPUT_TYPES)
     description = serializers.CharField(required=False)
 
 

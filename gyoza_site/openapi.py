@@ -1,0 +1,78 @@
+"""OpenAPI of the whole service: DRF's views by drf-spectacular, the data plane's by hand, in one document."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
+
+import yaml
+from django.urls import URLPattern, path
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from apps.core.api.scope import PUBLIC
+
+JSON = Any
+METHODS = ("get", "put", "post", "patch", "delete")
+
+
+class KeyScheme(OpenApiAuthenticationExtension):
+    target_class = "apps.access.auth.KeyAuthentication"
+    name: ClassVar[list[str]] = ["key", "bearer"]
+
+    def get_security_definition(self, auto_schema: Any) -> list[JSON]:
+        return [
+            {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+            {"type": "http", "scheme": "bearer"},
+        ]
+
+
+class StaffSessionScheme(OpenApiAuthenticationExtension):
+    target_class = "apps.access.auth.StaffSessionAuthentication"
+    name = "staff"
+
+    def get_security_definition(self, auto_schema: Any) -> JSON:
+        return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+@cache
+def _by_hand() -> JSON:
+    text = (Path(__file__).parent / "data_plane.yaml").read_text("utf-8")
+    return yaml.safe_load(text)
+
+
+def add_data_plane(result: JSON, generator: Any, request: Any, public: bool) -> JSON:
+    """Join the paths and components that `data_plane.yaml` describes."""
+    extra = _by_hand()
+    for url, operations in extra["paths"].items():
+        result["paths"].setdefault(url, {}).update(operations)
+    for kind, components in extra["components"].items():
+        result["components"].setdefault(kind, {}).update(components)
+    result["paths"] = dict(sorted(result["paths"].items()))
+    return result
+
+
+def add_errors(result: JSON, generator: Any, request: Any, public: bool) -> JSON:
+    """Say of every operation that it may answer an error, and in which shape."""
+    problem = {"$ref": "#/components/responses/Problem"}
+    for operations in result["paths"].values():
+        for method in METHODS:
+            if method in operations:
+                operations[method]["responses"]["default"] = problem
+    return result
+
+
+class SchemaView(SpectacularAPIView):
+    scope = PUBLIC
+
+
+class DocsView(SpectacularSwaggerSplitView):
+    scope = PUBLIC
+    url_name = "schema"
+
+
+urlpatterns: list[URLPattern] = [
+    path("api/schema", SchemaView.as_view(), name="schema"),
+    path("api/docs", DocsView.as_view(), name="docs"),
+]
