@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from asgiref.sync import sync_to_async
@@ -13,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection
 from django.http.request import split_domain_port, validate_host
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 
 from apps.access import keyring, services, tokens
@@ -22,7 +24,7 @@ from apps.core.api.scope import ANY, PUBLIC
 from apps.core.errors import Forbidden, Unauthorized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from uuid import UUID
 
     from django.contrib.auth.models import User
@@ -35,6 +37,7 @@ __all__ = [
     "HasScope",
     "KeyAuthentication",
     "StaffSessionAuthentication",
+    "caller_of",
     "caller_of_user",
     "dev_mode_banner",
     "identify",
@@ -109,17 +112,23 @@ def caller_of_user(user: User) -> Caller:
     )
 
 
+def caller_of(request: Request) -> Caller:
+    """Return who calls a DRF view that is not public: `request.auth`, with its type."""
+    return cast("Caller", request.auth)
+
+
 class KeyAuthentication(BaseAuthentication):
     """The caller by its key or run token; while no key exists, anyone."""
 
     def authenticate(self, request: Request) -> tuple[Caller, Caller] | None:
-        try:
-            caller = identify_now(request.headers)
-        except Unauthorized:
-            # Who gave a wrong key is refused; who gave none may still be logged in (the next class).
-            if _presented(request.headers) is not None:
-                raise
-            return None
+        with _in_drf_terms():
+            try:
+                caller = identify_now(request.headers)
+            except Unauthorized:
+                # Who gave a wrong key is refused; who gave none may still be logged in (the next class).
+                if _presented(request.headers) is not None:
+                    raise
+                return None
         return caller, caller
 
     def authenticate_header(self, request: Request) -> str:
@@ -142,19 +151,33 @@ class HasScope(BasePermission):
     """The caller has the scope that the view declares; a view that declares none is closed."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        scope = scope_for(view, str(request.method))
-        if scope == PUBLIC:
-            return True
-        caller = request.auth
-        if not isinstance(caller, Caller):
-            raise Unauthorized
-        if scope is None:
-            raise Forbidden("this path is closed")
-        if caller.run_id is not None and not getattr(view, "run_token", False):
-            raise Forbidden("a run's token opens only what belongs to the run")
-        if scope != ANY:
-            caller.require(scope)
+        with _in_drf_terms():
+            _admit(request.auth, view, scope_for(view, str(request.method)))
         return True
+
+
+def _admit(caller: Caller | None, view: APIView, scope: str | None) -> None:
+    if scope == PUBLIC:
+        return
+    if caller is None:
+        raise Unauthorized
+    if scope is None:
+        raise Forbidden("this path is closed")
+    if caller.run_id is not None and not getattr(view, "run_token", False):
+        raise Forbidden("a run's token opens only what belongs to the run")
+    if scope != ANY:
+        caller.require(scope)
+
+
+@contextmanager
+def _in_drf_terms() -> Iterator[None]:
+    """Raise refusals as DRF's own: its browsable pages ask again, for each form, and understand no others."""
+    try:
+        yield
+    except Unauthorized as exc:
+        raise AuthenticationFailed(exc.message) from exc
+    except Forbidden as exc:
+        raise PermissionDenied(exc.message) from exc
 
 
 def scope_for(view: object, method: str) -> str | None:

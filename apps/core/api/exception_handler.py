@@ -42,7 +42,7 @@ Fold = tuple[type[BaseException], "Callable[[Any], errors.GyozaError]"]
 # Errors of the libraries below us, folded into our own; the first row that fits wins, so subclasses stand first.
 FOLDS: tuple[Fold, ...] = (
     (drf.NotAuthenticated, lambda _: errors.Unauthorized()),
-    (drf.AuthenticationFailed, lambda _: errors.Unauthorized()),
+    (drf.AuthenticationFailed, lambda exc: errors.Unauthorized(str(exc.detail))),
     (drf.PermissionDenied, lambda exc: errors.Forbidden(str(exc.detail))),
     (drf.NotFound, lambda _: errors.NotFound()),
     (drf.MethodNotAllowed, lambda exc: errors.MethodNotAllowed(str(exc.detail))),

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from apps.access import auth, keyring, services
+from apps.core.errors import Unauthorized
+from apps.core.sse import hub
+from tests.cast import make_key
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+async def hearing() -> None:
+    """Return once this process hears what others announce."""
+    ours = hub.current()
+    with hub.Subscription(ours, ["any"]) as news:
+        while not ours.hears:
+            await news.wait(10)
+
+
+def test_async_views_know_the_caller():
+    secret = make_key("ci", "read", "team.")
+    caller = asyncio.run(_identify(secret))
+    assert (caller.name, caller.scopes, caller.prefixes) == ("ci", {"read"}, ("team.",))
+
+
+async def _identify(secret):
+    caller = await auth.identify({"Authorization": f"Bearer {secret}"})
+    await hearing()
+    await hub.current().close()
+    return caller
+
+
+def test_another_process_revoking_is_heard_at_once(redis, settings):
+    settings.GYOZA_KEY_CACHE_SECONDS = 3600
+    secret = make_key("ci")
+    key = {"X-API-Key": secret}
+
+    async def story():
+        assert (await auth.identify(key)).name == "ci"
+        await hearing()
+        assert (await auth.identify(key)).name == "ci"
+        forgotten = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        drop = keyring.drop
+        keyring.drop = lambda: (drop(), loop.call_soon_threadsafe(forgotten.set))
+        try:
+            # What another process does: it changes the row, and tells by Redis alone.
+            await asyncio.to_thread(_revoke_elsewhere, redis)
+            async with asyncio.timeout(10):
+                await forgotten.wait()
+        finally:
+            keyring.drop = drop
+        with pytest.raises(Unauthorized):
+            await auth.identify(key)
+        await hub.current().close()
+
+    asyncio.run(story())
+
+
+def _revoke_elsewhere(redis):
+    from django.db import connection
+
+    from apps.access.models import ApiKey
+    from apps.core import clock
+
+    ApiKey.objects.update(revoked_at=clock.now())
+    connection.close()
+    redis.publish(hub.REDIS_CHANNEL, f"someone else\n{keyring.CHANNEL}")
+
+
+def test_this_process_revoking_takes_effect_with_the_commit():
+    secret = make_key("ci")
+    make_key("other")
+    assert auth.identify_now({"X-API-Key": secret}).name == "ci"
+    services.revoke_key(key="ci", caller="test")
+    with pytest.raises(Unauthorized):
+        auth.identify_now({"X-API-Key": secret})
