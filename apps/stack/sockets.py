@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -34,6 +35,12 @@ def restore(path: Path, *, uid: int | None = None) -> None:
     if not path.exists():
         path.mkdir(mode=0o700)
         _give(path, os.geteuid() if uid is None else uid)
+
+
+def discard(path: Path) -> None:
+    """Remove the directory if nothing is in it any more."""
+    with contextlib.suppress(OSError):
+        path.rmdir()
 
 
 def _give(path: Path, owner: int) -> None:

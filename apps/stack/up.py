@@ -17,7 +17,7 @@ import psycopg
 import redis
 from django.conf import settings
 
-from apps.stack import client, ports, processes, showcase
+from apps.stack import client, ports, processes, showcase, sockets
 from apps.stack.children import record_of, stop_left_over
 from apps.stack.errors import CannotStart
 from apps.stack.postgres import Postgres
@@ -54,6 +54,7 @@ class Stack:
         self.terminal = terminal
         self.home = home
         self.children: list[Child] = []
+        self.sockets: list[Path] = []
         self.supervisor = Supervisor(self.children, terminal)
 
     @contextmanager
@@ -121,6 +122,8 @@ class Stack:
             self.terminal.line()
             self.terminal.line("Stopping. Press Ctrl-C again to force it.")
         self.supervisor.stop()
+        for path in self.sockets:
+            sockets.discard(path)
         (self.home / URLS).unlink(missing_ok=True)
         if self.supervisor.is_asked_to_stop:
             self.terminal.line("Stopped. Your data is kept: `make up` goes on from here.")
@@ -153,6 +156,7 @@ class Stack:
             return given
         postgres = Postgres(self.home / "postgres")
         fresh = not (postgres.home / "data").exists()
+        self.sockets.append(postgres.sockets)
         doing = "making the data directory" if fresh else "starting"
         self._start_server(
             processes.server(postgres, self.home),
@@ -174,6 +178,7 @@ class Stack:
                     raise CannotStart(f"REDIS_URL: {exc}") from exc
             return given
         valkey = Valkey(self.home / "valkey")
+        self.sockets.append(valkey.socket.parent)
         version = valkey.version.partition(".post")[0]
         child = processes.server(valkey, self.home)
         self._start_server(child, "starting", f"{version}, snapshot in {self._place('valkey')}")

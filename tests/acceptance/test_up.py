@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -258,3 +259,19 @@ def test_it_works_as_an_ordinary_user(tmp_path: Path):
         assert up.stop() == 0
     finally:
         shutil.rmtree(clone)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_the_quickstart_does_what_it_says(up: Up):
+    text = (ROOT / "docs/quickstart.md").read_text("utf-8")
+    first, *blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert first == "make up\n"
+    script = "\n".join(["set -e", *blocks]).replace(":5555", f":{up.port}")
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    after, types = "0", []
+    while "COMPLETED" not in types:
+        page = up.get(f"/events?topic=shouting&after={after}&wait=10")
+        after = page["next_cursor"]
+        types += [event["type"] for event in page["events"]]
+    assert up.get("/runs?topic=shouting")["data"][0]["outputs"] == {"shout": "HELLO!"}
