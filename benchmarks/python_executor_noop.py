@@ -1,11 +1,10 @@
 """No-op attempts through the python executor: attempts/s, and CPU per attempt over all processes.
 
-    python benchmarks/python_executor_noop.py [attempts] [at a time] [children]
+python benchmarks/python_executor_noop.py [attempts] [at a time] [children]
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 import threading
@@ -18,18 +17,21 @@ from apps.runs.executors.base import Handle, LaunchSpec
 from apps.runs.executors.python import PythonExecutor
 
 OP = "def noop(inputs):\n    return None\n"
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_below(pid: int) -> float:
-    """Return the CPU seconds of the nursery `pid` and its children so far."""
-    total = 0.0
+    """Return the CPU seconds of the nursery `pid` and its children so far.
+
+    From schedstat, in nanoseconds: the tick counts of /proc/<pid>/stat are samples, and miss most of
+    processes that run for microseconds at a time.
+    """
+    total = 0
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
             if int(entry.name) == pid or int(fields[1]) == pid:
-                total += (int(fields[11]) + int(fields[12])) / TICKS
-    return total
+                total += int((entry / "schedstat").read_text().split()[0])
+    return total / 1e9
 
 
 def main(attempts: int, at_a_time: int, children: int) -> None:
@@ -38,7 +40,6 @@ def main(attempts: int, at_a_time: int, children: int) -> None:
         options = {"base_dir": scratch, "max_children": children}
         executor = PythonExecutor(Path(scratch) / "root", options)
         room = threading.Semaphore(at_a_time)
-        handles: dict[str, Handle] = {}
         failures: list[str] = []
 
         def on_news(attempt_id: str) -> None:

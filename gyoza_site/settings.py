@@ -67,6 +67,7 @@ APPEND_SLASH = False
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -164,6 +165,9 @@ def _database(url: str) -> dict[str, object]:
     }
 
 
+GYOZA_WEB_THREADS = env.integer(
+    "GYOZA_WEB_THREADS", 8, "Threads that run the sync views of a web process.", low=1, high=200
+)
 GYOZA_DB_POOL = env.integer(
     "GYOZA_DB_POOL", 8, "Most Postgres connections per process and kind of pool.", low=2, high=200
 )
@@ -260,8 +264,18 @@ GYOZA_API_KEYS = env.secret(
 GYOZA_ALLOW_INSECURE_NO_AUTH = env.boolean(
     "TOPICS_ALLOW_INSECURE_NO_AUTH", False, "Allow a non-loopback bind without any key."
 )
+# Who calls an async view of the data plane; the control plane's is in REST_FRAMEWORK.
+GYOZA_IDENTIFY = "apps.access.auth.identify"
 GYOZA_KEY_CACHE_SECONDS = env.seconds(
     "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
+)
+
+# The data plane and the server ask by name: core knows no app.
+GYOZA_IDENTIFY = "apps.access.auth.identify"
+GYOZA_REFUSE_BIND = "apps.access.auth.refuse_open_bind"
+GYOZA_BANNER = "apps.access.auth.dev_mode_banner"
+GYOZA_WEB_THREADS = env.integer(
+    "GYOZA_WEB_THREADS", 8, "Threads of a web process that run Django's views.", low=1, high=200
 )
 
 # --- Topics -------------------------------------------------------------------------------------
@@ -270,6 +284,27 @@ GYOZA_MAX_TOPICS = env.integer("TOPICS_MAX_TOPICS", 100_000, "Most topics; 0 = u
 GYOZA_MAX_BODY_BYTES = env.integer(
     "TOPICS_MAX_BODY_BYTES", 64 * 1024 * 1024, "Largest request body under /v0.", low=1
 )
+# Most bytes of a request body by path: the longest prefix decides.
+GYOZA_BODY_LIMITS = {"": 1024 * 1024, "/v0/": GYOZA_MAX_BODY_BYTES}
+GYOZA_MAX_INFLIGHT_PER_KEY = env.integer(
+    "TOPICS_MAX_INFLIGHT_PER_KEY",
+    1_000,
+    "Most requests of one key under way in a web process; 0 = unlimited.",
+    low=0,
+)
+GYOZA_MAX_TOTAL_BYTES = env.integer(
+    "TOPICS_MAX_TOTAL_BYTES", 0, "Most live bytes over all topics; 0 = unlimited.", low=0
+)
+GYOZA_PROBE_AUTH = env.boolean(
+    "TOPICS_PROBE_AUTH", False, "Ask a key of the health and readiness probes under /v0."
+)
+
+# Most bytes of a request, by the longest prefix that fits its path.
+GYOZA_BODY_LIMITS = {
+    "/": 1024 * 1024,  # runs.md §2: inputs and outputs are metadata, not blobs
+    "/v0/": GYOZA_MAX_BODY_BYTES,
+    "/admin/": 8 * 1024 * 1024,
+}
 
 # --- Runs ---------------------------------------------------------------------------------------
 

@@ -8,10 +8,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
 from django.http.request import split_domain_port, validate_host
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
@@ -22,6 +20,7 @@ from apps.access.caller import ANONYMOUS, Caller
 from apps.access.scopes import ALL, Scope
 from apps.core.api.scope import ANY, PUBLIC
 from apps.core.errors import Forbidden, Unauthorized
+from apps.core.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -50,10 +49,10 @@ __all__ = [
 async def identify(headers: Mapping[str, str], *, query_token: str | None = None) -> Caller:
     """Return who is calling an async view; raises Unauthorized. `query_token` only where a view allows `?token=`."""
     keyring.listen()
-    keys = keyring.fresh() or await _in_thread(keyring.load)
+    keys = keyring.fresh() or await in_thread(keyring.load)
     caller, noted = _recognise(headers, query_token, keys)
     if noted is not None:
-        await _in_thread(services.note_use, key_id=noted)
+        await in_thread(services.note_use, key_id=noted)
     return caller
 
 
@@ -187,19 +186,6 @@ def scope_for(view: object, method: str) -> str | None:
         return scope
     # HEAD is GET; a method the view does not have is answered 405 to whoever has a key.
     return str(scope.get("GET" if method == "HEAD" else method, ANY))
-
-
-async def _in_thread(function: Callable[..., Any], **kwargs: Any) -> Any:
-    return await sync_to_async(_give_back_after)(function, **kwargs)
-
-
-def _give_back_after(function: Callable[..., Any], **kwargs: Any) -> Any:
-    try:
-        return function(**kwargs)
-    finally:
-        # No request ends in this thread, so nobody else would return its connection to the pool.
-        if not connection.in_atomic_block:
-            connection.close()
 
 
 def _recognise(

@@ -18,3 +18,8 @@ def rfc3339(moment: datetime) -> str:
 def milliseconds(moment: datetime) -> int:
     """Return whole milliseconds since the Unix epoch."""
     return int(moment.timestamp() * 1000)
+
+
+def rfc3339_of_milliseconds(milliseconds: int) -> str:
+    """Format milliseconds since the Unix epoch as RFC 3339 in UTC."""
+    return rfc3339(datetime.fromtimestamp(milliseconds / 1000, UTC))

@@ -10,7 +10,7 @@ from uuid import UUID
 from django.db.models import Q
 
 from apps.core.errors import Invalid, NotFound
-from apps.runs.models import Attempt, Run, RunEvent, Worker
+from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import HOLDS_RESOURCES, RunState
 
 if TYPE_CHECKING:
@@ -108,6 +108,17 @@ def get_attempt(run: Run, number: int) -> AttemptView:
     if row is None:
         raise NotFound(f"run {run.id} has no attempt {number}", run_id=str(run.id))
     return AttemptView(number, row, row.worker_name, timeline(run, attempt=number))
+
+
+def log_tail(run: Run, *, length: int = 16_384) -> bytes:
+    """Return the last bytes of the live attempt's log."""
+    rows = LogChunk.objects.filter(run_id=run.id, attempt=run.current_attempt).order_by("-start")
+    pieces: list[bytes] = []
+    for row in rows[:64]:
+        pieces.insert(0, bytes(row.content))
+        if sum(map(len, pieces)) >= length:
+            break
+    return b"".join(pieces)[-length:]
 
 
 def require_attempt(run: Run, number: int | None) -> int:

@@ -49,6 +49,16 @@ class Parameters:
             return default
         return int(value)
 
+    def number(self, name: str, *, default: float, low: float, high: float) -> float:
+        """Read a decimal number within [low, high]."""
+        value = self._query.get(name)
+        if value is None:
+            return default
+        if not _UNIX_SECONDS.fullmatch(value) or not low <= float(value) <= high:
+            self.fail(name, f"must be a number from {low:g} to {high:g}, got {shown(value)}")
+            return default
+        return float(value)
+
     def seconds(self, name: str) -> float | None:
         """Read Unix seconds; None when absent."""
         value = self._query.get(name)

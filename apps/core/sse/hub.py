@@ -128,7 +128,7 @@ class Hub:
 
     async def close(self) -> None:
         """Wake everybody and stop listening."""
-        self._wake_all()
+        self.wake_all()
         tasks = [task for task in (self._listener, self._sender) if task is not None]
         for task in tasks:
             task.cancel()
@@ -160,7 +160,7 @@ class Hub:
                     log.warning("wake-ups of other processes are not heard, Redis is away: %s", exc)
                 # Waiters sleep without a bound that they took while we could hear.
                 self.hears = False
-                self._wake_all()
+                self.wake_all()
                 await asyncio.sleep(BLIND_SECONDS / 4)
 
     async def _hear(self, pubsub: redis.asyncio.client.PubSub) -> None:
@@ -172,13 +172,14 @@ class Hub:
             elif message["type"] == "subscribe":
                 self.hears = True
                 # What was said before we could hear is unknown.
-                self._wake_all()
+                self.wake_all()
             elif message["type"] == "message":
                 sender, *channels = message["data"].decode().split("\n")
                 if sender != _ME:
                     self.wake(channels)
 
-    def _wake_all(self) -> None:
+    def wake_all(self) -> None:
+        """Wake every waiter; from this loop."""
         self.wake(list(self._waiters))
 
     def _redis(self) -> redis.asyncio.Redis:

@@ -14,6 +14,7 @@ from apps.runs.executors.base import Handle, Message, Outcome
 from apps.runs.executors.supervision import workspace
 
 _READ_LIMIT = 1 << 20
+_loads = json.JSONDecoder().decode  # json.loads looks for encodings we don't write
 _OUTCOME_FIELDS = {field.name for field in dataclasses.fields(Outcome)}
 
 
@@ -79,8 +80,10 @@ def read_outcome(directory: Path) -> Outcome | None:
 
 def decode_outcome(raw: bytes) -> Outcome:
     """Read what a supervisor wrote; fields of a later version are ignored."""
-    data: dict[str, Any] = json.loads(raw)
-    return Outcome(**{key: value for key, value in data.items() if key in _OUTCOME_FIELDS})
+    data: dict[str, Any] = _loads(raw.decode())
+    if not data.keys() <= _OUTCOME_FIELDS:
+        data = {key: value for key, value in data.items() if key in _OUTCOME_FIELDS}
+    return Outcome(**data)
 
 
 def write_outcome(directory: Path, outcome: Outcome) -> None:

@@ -74,6 +74,7 @@ class PythonExecutor(Executor):
 
     def __init__(self, root: Path, options: Mapping[str, Any]) -> None:
         super().__init__(root, options)
+        self._absolute = str(root.absolute())
         self._lock = threading.RLock()
         self._link: _Link | None = None
         self._launched: dict[str, _Launched] = {}
@@ -233,7 +234,7 @@ class PythonExecutor(Executor):
             "limits": environment.limits_of(self.options),
         }
         try:
-            link = _Link(str(self.root.absolute()), env, json.dumps(options))
+            link = _Link(self._absolute, env, json.dumps(options))
         except OSError as exc:
             raise ExecutorFailure(f"can't start the nursery: {exc}", permanent=False) from exc
         self._link = link
@@ -260,6 +261,7 @@ class PythonExecutor(Executor):
                     self._mention_forgotten()
         self._cut(link)
         link.close()
+        link.reap()
 
     def _mention_forgotten(self) -> None:
         if self._link is not None and self._forgotten:
@@ -297,9 +299,9 @@ class PythonExecutor(Executor):
 
     def _resume(self, attempt_id: str) -> _Launched | None:
         """Return the handle of an attempt that an earlier executor launched before it died."""
-        directory = self.root / attempt_id
-        if not directory.exists():
+        if not os.access(f"{self._absolute}/{attempt_id}", os.F_OK):
             return None
+        directory = self.root / attempt_id
         # Its nursery writes the handle as soon as it sees that its executor is gone.
         deadline = time.monotonic() + 2
         handle = files.read_handle(self.name, attempt_id, directory)
@@ -388,8 +390,11 @@ class _Link:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def kill(self) -> None:
-        """Make sure it is dead, and its number free again."""
+        """Make sure it is dead."""
         proctree.send(self.pid, self.born, signal.SIGKILL)
+
+    def reap(self) -> None:
+        """Wait for its end, which may take as long as its last attempt, and leave no zombie."""
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)
 

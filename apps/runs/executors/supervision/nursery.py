@@ -142,6 +142,7 @@ class Nursery:
             self._flush()
         for child in list(self.children.values()):
             proctree.kill_tree(child.pid)
+            os.waitpid(child.pid, 0)
             self._drop_directory(child)
 
     # --- the executor's side

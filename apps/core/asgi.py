@@ -1,0 +1,59 @@
+"""The ASGI application: the data plane by the slim handler, everything else by Django in one pool of threads.
+
+Which view belongs where is said by the view itself (`core.dataplane.View`), nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.urls import Resolver404, resolve
+
+from apps.core import lifespan, slim
+from apps.core.threaded import ThreadedDjango
+
+if TYPE_CHECKING:
+    from django.urls import ResolverMatch
+
+    from apps.core.intake import Receive, Scope
+    from apps.core.slim import Send
+
+
+class Application:
+    """Routes each request to the handler of its view."""
+
+    def __init__(self) -> None:
+        self._django = ThreadedDjango()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            match = _data_plane_match(scope["path"])
+            if match is None:
+                await self._django(scope, receive, send)
+            else:
+                await slim.serve(match, scope, receive, send)
+        else:
+            await receive()
+            await send({"type": "websocket.close", "code": 1000})
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            if message["type"] == "lifespan.startup":
+                lifespan.reopen()
+                await send({"type": "lifespan.startup.complete"})
+            else:
+                await lifespan.close()
+                self._django.close()
+                await send({"type": "lifespan.shutdown.complete"})
+                return
+
+
+def _data_plane_match(path: str) -> ResolverMatch | None:
+    try:
+        match = resolve(path)
+    except Resolver404:
+        return None  # Django answers it, in the path's dialect
+    return match if getattr(match.func, "data_plane", False) else None

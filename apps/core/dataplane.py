@@ -1,0 +1,181 @@
+"""Async views of the data plane: who calls and may they, then the view; every error in the path's dialect.
+
+They work under the slim handler, under Django's own and under its test client alike.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.utils.module_loading import import_string
+
+from apps.core import correlation, intake
+from apps.core.api import exception_handler
+from apps.core.api.scope import ANY, PUBLIC
+from apps.core.errors import Forbidden, MethodNotAllowed, Throttled, TooLarge, UnsupportedMediaType
+from apps.core.slim import SlimRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from uuid import UUID
+
+    from django.http import HttpRequest, HttpResponseBase
+
+    Handler = Callable[..., Awaitable[HttpResponseBase]]
+    Endpoint = Callable[..., Awaitable[HttpResponseBase]]
+
+log = logging.getLogger(__name__)
+
+# Requests under way in this process, by key (topics v0 §4.2).
+_under_way: Counter[UUID] = Counter()
+
+
+class Caller(Protocol):
+    """What a view may ask of whoever calls; `access.auth.Caller` is one."""
+
+    @property
+    def key_id(self) -> UUID | None: ...
+    @property
+    def run_id(self) -> UUID | None: ...
+    @property
+    def owner(self) -> str: ...
+    def may(self, scope: str) -> bool: ...
+    def require(self, scope: str) -> None: ...
+    def sees(self, name: str) -> bool: ...
+
+
+class View:
+    """A data-plane view: methods `get`, `post`, `put`, `delete`, each `async (request, caller, **path)`.
+
+    One instance serves all requests, so it keeps nothing of one.
+    """
+
+    # Which scope each method needs; see core.api.scope. A method that the view doesn't have needs `other`.
+    scope: ClassVar[Mapping[str, str]]
+    other: ClassVar[str] = ANY
+    # The part of the path that must be within the caller's prefixes.
+    named: ClassVar[str | None] = None
+    run_token: ClassVar[bool] = False
+    query_token: ClassVar[bool] = False
+    # Open streams don't count as requests under way.
+    is_stream: ClassVar[bool] = False
+
+    @classmethod
+    def as_view(cls) -> Endpoint:
+        """Return the callable for the URL table."""
+        view = cls()
+
+        async def endpoint(request: HttpRequest, **path: Any) -> HttpResponseBase:
+            return await view.dispatch(request, path)
+
+        endpoint.data_plane = True  # type: ignore[attr-defined]
+        endpoint.view_class = cls  # type: ignore[attr-defined]
+        endpoint.csrf_exempt = True  # type: ignore[attr-defined]
+        return endpoint
+
+    async def dispatch(self, request: HttpRequest, path: dict[str, Any]) -> HttpResponseBase:
+        """Answer a request; never raises but for cancellation and a client that has gone."""
+        known = correlation.current()
+        with nullcontext(known) if known else correlation.bound(choose(request)) as correlation_id:
+            try:
+                response = await self._answer(request, path)
+            except intake.ClientGone:
+                raise
+            except Exception as exc:
+                response = _failed(request, exc)
+        response.headers[correlation.HEADER] = correlation_id
+        return response
+
+    async def _answer(self, request: HttpRequest, path: dict[str, Any]) -> HttpResponseBase:
+        method = "GET" if request.method == "HEAD" else str(request.method)
+        handler: Handler | None = (
+            getattr(self, method.lower(), None) if method in _METHODS else None
+        )
+        scope = self.scope.get(method, self.other) if handler else self.other
+        if scope == PUBLIC:
+            return await _called(handler, method)(request, None, **path)
+        token = request.GET.get("token") if self.query_token else None
+        caller = await _identify()(request.headers, query_token=token)
+        with _slot(caller, counts=not self.is_stream):
+            if caller.run_id is not None and not self.run_token:
+                raise Forbidden("a run's token opens only what belongs to the run")
+            if scope != ANY:
+                caller.require(scope)
+            if self.named is not None and not caller.sees(path[self.named]):
+                raise Forbidden("this name is not within the key's prefixes")
+            return await _called(handler, method)(request, caller, **path)
+
+
+_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH"})
+
+
+def choose(request: HttpRequest) -> str:
+    """Return the correlation id of a request."""
+    return correlation.choose(request.headers)
+
+
+def respond(body: bytes, status: int = 200) -> HttpResponse:
+    """Answer JSON text."""
+    return HttpResponse(body, content_type="application/json", status=status)
+
+
+async def body_of(request: HttpRequest) -> bytes:
+    """Read the body within the limit of its path; raises TooLarge."""
+    limit = intake.limit_for(request.path)
+    if isinstance(request, SlimRequest):
+        return await request.take_body(limit)
+    # Django has received it already.
+    body = request.read(limit + 1)
+    if len(body) > limit:
+        raise TooLarge(f"the body is larger than {limit} bytes")
+    return body
+
+
+def require_json(request: HttpRequest) -> None:
+    """Raise UnsupportedMediaType unless the body is declared as JSON (topics v0 §2.2)."""
+    declared = request.headers.get("Content-Type") or ""
+    if not declared.lstrip().lower().startswith("application/json"):
+        raise UnsupportedMediaType("the content type must be application/json")
+
+
+@cache
+def _identify() -> Callable[..., Awaitable[Caller]]:
+    found: Callable[..., Awaitable[Caller]] = import_string(settings.GYOZA_IDENTIFY)
+    return found
+
+
+def _called(handler: Handler | None, method: str) -> Handler:
+    if handler is None:
+        raise MethodNotAllowed(f"{method} is not possible here")
+    return handler
+
+
+@contextmanager
+def _slot(caller: Caller, *, counts: bool) -> Iterator[None]:
+    key, most = caller.key_id, settings.GYOZA_MAX_INFLIGHT_PER_KEY
+    if key is None or not counts or not most:
+        yield
+        return
+    if _under_way[key] >= most:
+        raise Throttled("too many requests at once", limit="max_inflight_per_key", max=most)
+    _under_way[key] += 1
+    try:
+        yield
+    finally:
+        _under_way[key] -= 1
+        if not _under_way[key]:
+            del _under_way[key]
+
+
+def _failed(request: HttpRequest, exc: Exception) -> HttpResponse:
+    problem = exception_handler.problem_of(exc)
+    if problem is None:
+        log.error("%s %s failed", request.method, request.path, exc_info=exc)
+        problem = exception_handler.internal()
+    return exception_handler.json_response(request, problem)

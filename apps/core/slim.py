@@ -1,0 +1,151 @@
+"""The short way from ASGI to an async view: no middleware, no signals, no thread, no header parsed in advance."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from django.core.handlers.asgi import ASGIRequest
+from django.utils.functional import cached_property
+
+from apps.core import intake
+from apps.core.intake import ClientGone
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    from django.http import HttpResponseBase
+    from django.urls import ResolverMatch
+
+    from apps.core.intake import Receive, Scope
+
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+# A client that takes nothing for this long is taken for gone; it resumes from its cursor (topics v0 ⚑36).
+STALLED_SECONDS = 60
+
+
+class ScopeHeaders(Mapping[str, str]):
+    """The headers of a request by name in any case, looked up when asked for."""
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        self._raw = raw
+
+    def __getitem__(self, name: str) -> str:
+        wanted = name.lower().encode("latin-1")
+        found = [value for key, value in self._raw if key == wanted]
+        if not found:
+            raise KeyError(name)
+        return found[0].decode("latin-1") if len(found) == 1 else b",".join(found).decode("latin-1")
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return a header, or `default`."""
+        wanted = name.lower().encode("latin-1")
+        for key, _ in self._raw:
+            if key == wanted:
+                return self[name]
+        return default
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({key.decode("latin-1").title(): None for key, _ in self._raw})
+
+    def __len__(self) -> int:
+        return len({key for key, _ in self._raw})
+
+
+class SlimRequest(ASGIRequest):
+    """Django's request, of which only what is asked for is made."""
+
+    def __init__(
+        self, scope: Scope, receive: Receive
+    ) -> None:  # deliberately without super(): it parses it all
+        self.scope = scope
+        self.receive = receive
+        self.method = scope["method"]
+        self.path = self.path_info = scope["path"]
+        self.script_name = ""
+        self.resolver_match = None
+        self.content_type = None
+        self.content_params = None
+        self._post_parse_error = False
+        self._read_started = False
+
+    @cached_property
+    def headers(self) -> ScopeHeaders:  # type: ignore[override]
+        return ScopeHeaders(self.scope["headers"])
+
+    @cached_property
+    def META(self) -> dict[str, Any]:  # type: ignore[override]  # noqa: N802 - Django's name
+        return ASGIRequest(self.scope, None).META  # type: ignore[arg-type]
+
+    async def take_body(self, limit: int) -> bytes:
+        """Read the body; once."""
+        return await intake.read_bytes(self.scope, self.receive, limit)
+
+
+async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer a request by its view."""
+    request = SlimRequest(scope, receive)
+    request.resolver_match = match
+    try:
+        response = await match.func(request, *match.args, **match.kwargs)
+    except ClientGone:
+        return
+    if response.streaming:
+        await stream(response, receive, send)
+        return
+    await send(head_of(response))
+    body = b"" if scope["method"] == "HEAD" else response.content
+    await send({"type": "http.response.body", "body": body})
+
+
+async def stream(response: HttpResponseBase, receive: Receive, send: Send) -> None:
+    """Send a streaming response until it ends or the client leaves."""
+    sending = asyncio.create_task(_send_all(response, send))
+    leaving = asyncio.create_task(_until_gone(receive))
+    try:
+        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (sending, leaving):
+            task.cancel()
+        # The stream closes what it holds before this returns; an error of its own is raised here.
+        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
+            await sending
+
+
+async def _send_all(response: Any, send: Send) -> None:
+    await send(head_of(response))
+    async with contextlib.aclosing(aiter(response)) as parts:
+        async for part in parts:
+            async with asyncio.timeout(STALLED_SECONDS):
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def head_of(response: HttpResponseBase) -> dict[str, Any]:
+    """Return the ASGI message that opens a response."""
+    headers = [
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
+        for name, value in response.items()
+    ]
+    if response.cookies:
+        headers += [
+            (b"set-cookie", cookie.output(header="").strip().encode("latin-1"))
+            for cookie in response.cookies.values()
+        ]
+    if not response.streaming and not response.has_header("Content-Length"):
+        headers.append((b"content-length", b"%d" % len(response.content)))  # type: ignore[attr-defined]
+    return {
+        "type": "http.response.start",
+        "status": response.status_code,
+        "headers": headers,
+    }

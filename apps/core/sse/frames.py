@@ -1,0 +1,33 @@
+"""Frames of a server-sent event stream, byte for byte. Pure."""
+
+from __future__ import annotations
+
+CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+
+def frame(*, data: bytes, event: str = "", id: str = "") -> bytes:
+    """Return one frame: `id:`, `event:` and a single `data:` line, in this order, then the blank line.
+
+    `data` is JSON without line breaks. Line breaks and NUL in the other fields are dropped: they would end the field.
+    """
+    lines = []
+    if id:
+        lines.append(b"id: " + _clean(id))
+    if event:
+        lines.append(b"event: " + _clean(event))
+    lines.append(b"data: " + data.replace(b"\r", b"").replace(b"\n", b""))
+    return b"\n".join(lines) + b"\n\n"
+
+
+def comment(text: str) -> bytes:
+    """Return a comment: clients ignore it, proxies see that the stream lives."""
+    return b": " + _clean(text) + b"\n\n"
+
+
+def retry(milliseconds: int) -> bytes:
+    """Return the field that says how long a client waits before it connects again."""
+    return f"retry: {milliseconds}\n\n".encode("ascii")
+
+
+def _clean(text: str) -> bytes:
+    return text.translate({10: None, 13: None, 0: None}).encode()

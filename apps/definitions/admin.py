@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from unfold.admin import ModelAdmin
+
+from apps.access.auth import caller_of_user
+from apps.core.errors import Invalid
+from apps.definitions import services, work
+from apps.definitions.models import Definition
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+    _Form = forms.ModelForm[Definition]
+else:
+    _Form = forms.ModelForm
+
+JSON_FIELDS = (
+    "command",
+    "env",
+    "input_specs",
+    "output_specs",
+    "constraints",
+    "retry_policy",
+    "event_delivery",
+)
+TEXT_FIELDS = ("image", "python")
+
+
+class DefinitionForm(_Form):
+    """The body of POST /definitions as a form: the same rules judge it, and complain beside the fields."""
+
+    command = forms.JSONField(required=False, help_text='Such as ["python", "-m", "package"].')
+
+    class Meta:
+        model = Definition
+        fields = ("name", "version", "description", *TEXT_FIELDS, *JSON_FIELDS, "timeout_s")
+
+    def body(self) -> dict[str, Any]:
+        given = self.cleaned_data
+        body = {
+            "id": self.instance.name if self.instance.pk else given.get("name", ""),
+            "version": self.instance.version if self.instance.pk else given.get("version", ""),
+            "description": given.get("description", ""),
+            "timeout_s": given.get("timeout_s"),
+        }
+        # An empty form field is a member that is not given.
+        body |= {name: given[name] for name in (*TEXT_FIELDS, *JSON_FIELDS) if given.get(name)}
+        return body
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean() or self.cleaned_data
+        try:
+            work.read_definition(self.body(), python_ops=settings.GYOZA_PYTHON_OPS)
+        except Invalid as exc:
+            for error in exc.detail["errors"]:
+                self._complain(error["field"], error["message"])
+        return cleaned
+
+    def _complain(self, path: str, message: str) -> None:
+        field = "name" if path == "id" else path.split(".")[0]
+        where = f"{path.partition('.')[2]}: " if "." in path else ""
+        # A field that the form itself could not read has its complaint already.
+        if field not in self.errors or field in self.cleaned_data:
+            self.add_error(field if field in self.fields else None, f"{where}{message}")
+
+
+@admin.register(Definition)
+class DefinitionAdmin(ModelAdmin):  # type: ignore[misc]
+    form = DefinitionForm
+    list_display = ("name", "version", "program", "topic", "created_at")
+    list_filter = ("created_at",)
+    search_fields = ("name", "description")
+    ordering = ("-deployment",)
+    fieldsets = (
+        (None, {"fields": ("name", "version", "description")}),
+        ("What it runs", {"fields": ("image", "command", "python", "env")}),
+        ("What goes in and out", {"fields": ("input_specs", "output_specs")}),
+        (
+            "How it runs",
+            {"fields": ("constraints", "retry_policy", "event_delivery", "timeout_s")},
+        ),
+    )
+
+    @admin.display(description="runs")
+    def program(self, definition: Definition) -> str:
+        command = " ".join(definition.command or ())
+        return definition.python or " ".join(filter(None, (definition.image, command)))[:80]
+
+    @admin.display(description="topic")
+    def topic(self, definition: Definition) -> str:
+        return str(definition.event_delivery["topic"])
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("name", "version") if obj else ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return caller_of_user(request.user).may("admin")  # type: ignore[arg-type]
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return caller_of_user(request.user).may("admin")  # type: ignore[arg-type]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return caller_of_user(request.user).may("delete")  # type: ignore[arg-type]
+
+    def save_model(
+        self, request: HttpRequest, obj: Definition, form: DefinitionForm, change: bool
+    ) -> None:
+        caller = caller_of_user(request.user)  # type: ignore[arg-type]
+        definition, _ = services.deploy_definition(body=form.body(), caller=caller)
+        obj.pk = definition.pk
+
+    def delete_model(self, request: HttpRequest, obj: Definition) -> None:
+        caller = caller_of_user(request.user)  # type: ignore[arg-type]
+        services.delete_definitions(name=obj.name, version=obj.version, caller=caller)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Definition]) -> None:
+        for definition in queryset:
+            self.delete_model(request, definition)

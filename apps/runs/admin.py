@@ -1,0 +1,287 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django import forms
+from django.contrib import admin, messages
+from django.db.models import Count, Q
+from django.shortcuts import render
+from django.template.loader import render_to_string
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import TextFilter
+from unfold.paginator import InfinitePaginator
+from unfold.widgets import UnfoldAdminIntegerFieldWidget
+
+from apps.access.auth import caller_of_user
+from apps.core.errors import GyozaError
+from apps.runs import queries, services
+from apps.runs.models import Attempt, Run, Worker
+from apps.runs.states import HOLDS_RESOURCES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest, HttpResponse
+
+    from apps.access.auth import Caller
+
+
+def _caller(request: HttpRequest) -> Caller:
+    return caller_of_user(request.user)  # type: ignore[arg-type]
+
+
+class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+    """Shows rows; what changes them are actions that call services."""
+
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _caller(request).may("read")
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return _caller(request).may("write")
+
+    def apply(
+        self, request: HttpRequest, rows: QuerySet[Any], done: str, change: Callable[[Any], object]
+    ) -> None:
+        """Change rows one by one and tell what became of them."""
+        count = 0
+        for row in rows:
+            try:
+                change(row)
+                count += 1
+            except GyozaError as exc:
+                self.message_user(request, f"{row}: {exc.message}", messages.WARNING)
+        if count:
+            self.message_user(request, f"{done}: {count}", messages.SUCCESS)
+
+
+class ExactFilter(TextFilter):  # type: ignore[misc]
+    """A box to type a whole value into: a list of all values would read the whole table."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        return (
+            queryset.filter(**{str(self.parameter_name): self.value()})
+            if self.value()
+            else queryset
+        )
+
+
+class OpFilter(ExactFilter):
+    title, parameter_name = "op", "op_definition"
+
+
+class TopicFilter(ExactFilter):
+    title, parameter_name = "topic", "topic"
+
+
+class WorkerFilter(ExactFilter):
+    title, parameter_name = "worker", "worker_id"
+
+
+class PriorityForm(forms.Form):
+    priority = forms.IntegerField(
+        min_value=-1000, max_value=1000, initial=5, widget=UnfoldAdminIntegerFieldWidget
+    )
+
+
+@admin.register(Run)
+class RunAdmin(ReadOnlyAdmin):
+    list_display = (
+        "id",
+        "state",
+        "op_definition",
+        "topic",
+        "worker_id",
+        "priority",
+        "progress",
+        "current_attempt",
+        "created_at",
+    )
+    list_filter = ("state", OpFilter, TopicFilter, WorkerFilter)
+    list_filter_submit = True
+    search_fields = ("id",)
+    search_help_text = "A run's whole id."
+    ordering = ("-id",)
+    paginator = InfinitePaginator
+    actions = ("cancel", "retry", "reprioritise")
+    fieldsets = (
+        (
+            None,
+            {
+                "fields": (
+                    "id",
+                    ("state", "progress", "current_attempt", "priority"),
+                    "error_message",
+                    ("op_definition", "op_version", "topic"),
+                    ("worker_id", "gpu", "exit_code"),
+                    ("created_at", "started_at", "finished_at"),
+                    ("scheduled_at", "cancel_requested_at"),
+                )
+            },
+        ),
+        ("Timeline", {"fields": ("timeline",)}),
+        ("Attempts", {"fields": ("attempts",)}),
+        ("End of the log", {"fields": ("log_tail",)}),
+        ("Inputs and outputs", {"fields": ("inputs", "outputs", "metadata")}),
+        (
+            "What it runs",
+            {
+                "fields": (
+                    "image",
+                    "command",
+                    "python",
+                    "env",
+                    ("cpu", "ram_mb", "vram_mb", "gpu_id"),
+                    "tags",
+                    "retry_policy",
+                    "timeout_s",
+                    "attributes",
+                    ("execution_id", "step"),
+                    "created_by",
+                )
+            },
+        ),
+    )
+    readonly_fields = ("timeline", "attempts", "log_tail", "worker_id")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
+    ) -> tuple[QuerySet[Run], bool]:
+        if not search_term.strip():
+            return queryset, False
+        try:
+            return queryset.filter(pk=UUID(search_term.strip())), False
+        except ValueError:
+            return queryset.none(), False
+
+    @admin.display(description="worker", ordering="worker_id")
+    def worker_id(self, run: Run) -> str | None:
+        return run.worker_id
+
+    @admin.display(description="timeline")
+    def timeline(self, run: Run) -> str:
+        events = queries.timeline(run, attempt=run.current_attempt)[-200:]
+        return render_to_string("runs/admin_timeline.html", {"events": events})
+
+    @admin.display(description="attempts")
+    def attempts(self, run: Run) -> str:
+        return render_to_string("runs/admin_attempts.html", {"attempts": queries.attempts(run)})
+
+    @admin.display(description="log")
+    def log_tail(self, run: Run) -> str:
+        text = queries.log_tail(run).decode("utf-8", "replace")
+        return render_to_string("runs/admin_log.html", {"text": text})
+
+    @admin.action(description="Cancel", permissions=["operate"])
+    def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        caller = _caller(request)
+        self.apply(
+            request,
+            queryset,
+            "Cancelled, or asked to stop",
+            lambda run: services.cancel_run(run_id=run.id, caller=caller),
+        )
+
+    @admin.action(description="Retry", permissions=["operate"])
+    def retry(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:
+        caller = _caller(request)
+        self.apply(
+            request,
+            queryset,
+            "Queued again",
+            lambda run: services.retry_run(run_id=run.id, caller=caller),
+        )
+
+    @admin.action(description="Change the priority", permissions=["operate"])
+    def reprioritise(self, request: HttpRequest, queryset: QuerySet[Run]) -> HttpResponse | None:
+        form = PriorityForm(request.POST if "apply" in request.POST else None)
+        if not form.is_valid():
+            context = {
+                **self.admin_site.each_context(request),
+                "title": "Change the priority",
+                "form": form,
+                "opts": self.opts,
+                "chosen": request.POST.getlist("_selected_action"),
+                "count": queryset.count(),
+            }
+            return render(request, "runs/admin_reprioritise.html", context)
+        caller, priority = _caller(request), form.cleaned_data["priority"]
+        self.apply(
+            request,
+            queryset,
+            f"Priority set to {priority}",
+            lambda run: services.update_run(run_id=run.id, caller=caller, priority=priority),
+        )
+        return None
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnlyAdmin):
+    list_display = ("run_id", "number", "state", "worker_name", "exit_code", "finished_at")
+    list_filter = ("state",)
+    search_fields = ("run_id",)
+    search_help_text = "A run's whole id."
+    ordering = ("-id",)
+    paginator = InfinitePaginator
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Attempt], search_term: str
+    ) -> tuple[QuerySet[Attempt], bool]:
+        if not search_term.strip():
+            return queryset, False
+        try:
+            return queryset.filter(run_id=UUID(search_term.strip())), False
+        except ValueError:
+            return queryset.none(), False
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnlyAdmin):
+    list_display = ("id", "kind", "state", "running", "cpu", "ram_mb", "hostname", "heartbeat_at")
+    list_filter = ("state", "kind")
+    search_fields = ("id", "hostname")
+    ordering = ("id",)
+    actions = ("drain", "resume")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        held = Count("runs", filter=Q(runs__state__in=sorted(HOLDS_RESOURCES)))
+        rows: QuerySet[Worker] = super().get_queryset(request).annotate(running=held)
+        return rows
+
+    @admin.display(description="running", ordering="running")
+    def running(self, worker: Any) -> int:
+        return int(worker.running)
+
+    @admin.action(
+        description="Drain: finish what it holds, take nothing new", permissions=["operate"]
+    )
+    def drain(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
+        caller = _caller(request)
+        self.apply(
+            request,
+            queryset,
+            "Draining",
+            lambda worker: services.drain_worker(worker_id=worker.id, caller=caller),
+        )
+
+    @admin.action(description="Resume: take new work", permissions=["operate"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Worker]) -> None:
+        caller = _caller(request)
+        self.apply(
+            request,
+            queryset,
+            "Resumed",
+            lambda worker: services.resume_worker(worker_id=worker.id, caller=caller),
+        )
