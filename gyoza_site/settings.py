@@ -270,10 +270,8 @@ GYOZA_KEY_CACHE_SECONDS = env.seconds(
     "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
 )
 
-# The data plane and the server ask by name: core knows no app.
+# The data plane asks by name: core knows no app.
 GYOZA_IDENTIFY = "apps.access.auth.identify"
-GYOZA_REFUSE_BIND = "apps.access.auth.refuse_open_bind"
-GYOZA_BANNER = "apps.access.auth.dev_mode_banner"
 GYOZA_WEB_THREADS = env.integer(
     "GYOZA_WEB_THREADS", 8, "Threads of a web process that run Django's views.", low=1, high=200
 )

@@ -1,0 +1,75 @@
+"""`manage.py serve`: the web process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+from uvicorn.supervisors import Multiprocess
+
+from apps.access import auth
+from apps.core import lifespan
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from types import FrameType
+
+# topics v0 §21: what is still open then is dropped.
+DRAIN_SECONDS = 10
+
+
+class Command(BaseCommand):
+    help = "Serve the API, the streams, the admin and the console (uvicorn, uvloop, httptools)."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--host", default=settings.GYOZA_HOST, help="address to bind to")
+        parser.add_argument("--port", default=settings.GYOZA_PORT, type=int, help="TCP port")
+        parser.add_argument("--workers", default=1, type=int, help="processes sharing the port")
+
+    def handle(self, *, host: str, port: int, workers: int, **_: Any) -> None:
+        try:
+            auth.refuse_open_bind(host)
+        except ImproperlyConfigured as exc:
+            raise CommandError(str(exc)) from exc
+        if banner := auth.dev_mode_banner():
+            self.stderr.write(banner)
+        os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gyoza_site.settings")
+        config = uvicorn.Config(
+            "gyoza_site.asgi:application",
+            host=host,
+            port=port,
+            workers=workers,
+            loop="uvloop",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=DRAIN_SECONDS,
+            # Bursts of connections wait in the kernel rather than being refused.
+            backlog=4096,
+        )
+        server = Server(config)
+        if workers > 1:
+            Multiprocess(config, target=server.run, sockets=[config.bind_socket()]).run()
+        else:
+            server.run()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, which waits for streams to end before it tells the application that it is ending: so we are told first."""
+
+    async def serve(self, sockets: Any = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Let streams end; called in a signal handler."""
+        self._loop.call_soon_threadsafe(lifespan.drain)
+        super().handle_exit(sig, frame)
