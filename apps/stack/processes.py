@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 CELERY = (sys.executable, "-m", "celery", "-A", "gyoza_site.celery")
 # Ten times what a slow machine needs. What does not answer by then never will.
 PATIENCE_S = 90.0
+# Longer than `serve` lets open requests go on.
+WEB_GRACE_S = 15.0
 # Beyond the drain: reporting, and SIGKILL for ops that ignore SIGTERM.
 WORKER_MARGIN_S = 10.0
 
@@ -63,7 +65,7 @@ def server(embedded: Postgres | Valkey, home: Path) -> Child:
 def web(home: Path, env: Mapping[str, str]) -> Child:
     """Return the child that answers HTTP."""
     argv = [sys.executable, "manage.py", "serve"]
-    return _process(home, "web", argv, env, is_ready=is_healthy, grace_s=10)
+    return _process(home, "web", argv, env, is_ready=is_healthy, grace_s=WEB_GRACE_S)
 
 
 def worker(home: Path, env: Mapping[str, str]) -> Child:
