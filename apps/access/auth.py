@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -23,7 +23,7 @@ from apps.core.errors import Forbidden, Unauthorized
 from apps.core.threads import in_thread
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from uuid import UUID
 
     from django.contrib.auth.models import User
@@ -49,7 +49,7 @@ __all__ = [
 async def identify(headers: Mapping[str, str], *, query_token: str | None = None) -> Caller:
     """Return who is calling an async view; raises Unauthorized. `query_token` only where a view allows `?token=`."""
     keyring.listen()
-    keys = keyring.fresh() or await in_thread(keyring.load)
+    keys: keyring.Snapshot = keyring.fresh() or await in_thread(keyring.load)
     caller, noted = _recognise(headers, query_token, keys)
     if noted is not None:
         await in_thread(services.note_use, key_id=noted)
@@ -151,7 +151,7 @@ class HasScope(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         with _in_drf_terms():
-            _admit(request.auth, view, scope_for(view, str(request.method)))
+            _admit(cast("Caller | None", request.auth), view, scope_for(view, str(request.method)))
         return True
 
 

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from apps.access import keyring
+from apps.access.models import ApiKey, AuditEntry
+from tests.cast import caller_for
+
+pytestmark = pytest.mark.django_db
+
+
+def run(capsys, *arguments):
+    call_command("keys", *arguments)
+    keyring.drop()
+    return capsys.readouterr().out
+
+
+def test_create_prints_the_secret_alone_and_once(capsys):
+    secret = run(capsys, "create", "ci", "--scopes", "r+w", "--prefixes", "a.|b.").strip()
+    caller = caller_for(secret)
+    assert (caller.name, caller.scopes, caller.prefixes) == ("ci", {"read", "write"}, ("a.", "b."))
+    assert secret not in run(capsys, "list")
+    assert AuditEntry.objects.get().actor_name == "command line"
+
+
+def test_create_gives_every_scope_by_default(capsys):
+    made = json.loads(run(capsys, "create", "ci", "--json", "--expires", "2999-01-31"))
+    assert made["scopes"] == ["admin", "delete", "read", "write"]
+    assert made["expires_at"] == "2999-01-31T00:00:00.000000Z"
+    assert caller_for(made["secret"]).name == "ci"
+
+
+def test_list_shows_standing_keys(capsys):
+    run(capsys, "create", "one")
+    run(capsys, "create", "two", "--scopes", "read")
+    run(capsys, "revoke", "one")
+    (key,) = json.loads(run(capsys, "list", "--json"))
+    assert (key["name"], key["scopes"], key["last_used_at"]) == ("two", ["read"], None)
+    assert "two  read  every name  never used" in run(capsys, "list")
+
+
+def test_revoke_takes_a_name_or_an_id(capsys):
+    run(capsys, "create", "one")
+    assert run(capsys, "revoke", "one") == "Revoked one.\n"
+    run(capsys, "create", "two")
+    run(capsys, "revoke", str(ApiKey.objects.standing().get().pk))
+    assert not ApiKey.objects.standing().exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "ci", "--scopes", "root"),
+        ("create", "ci", "--scopes", "+"),
+        ("create", "ci", "--expires", "2001-01-01"),
+        ("create", "ci", "--expires", "soon"),
+        ("create", " "),
+        ("revoke", "nobody"),
+        ("destroy",),
+    ],
+)
+def test_what_makes_no_sense_is_refused(arguments):
+    with pytest.raises(CommandError):
+        call_command("keys", *arguments)
+    assert not ApiKey.objects.exists()
