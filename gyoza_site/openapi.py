@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from django.urls import URLPattern, path
@@ -17,9 +17,9 @@ JSON = Any
 METHODS = ("get", "put", "post", "patch", "delete")
 
 
-class KeyScheme(OpenApiAuthenticationExtension):
+class KeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "apps.access.auth.KeyAuthentication"
-    name: ClassVar[list[str]] = ["key", "bearer"]
+    name = ["key", "bearer"]
 
     def get_security_definition(self, auto_schema: Any) -> list[JSON]:
         return [
@@ -28,7 +28,7 @@ class KeyScheme(OpenApiAuthenticationExtension):
         ]
 
 
-class StaffSessionScheme(OpenApiAuthenticationExtension):
+class StaffSessionScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "apps.access.auth.StaffSessionAuthentication"
     name = "staff"
 

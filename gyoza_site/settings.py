@@ -349,3 +349,8 @@ GYOZA_EXECUTORS = {
     },
 }
 GYOZA_HOSTNAME = socket.gethostname()
+
+# --- Reference ----------------------------------------------------------------------------------
+
+# For docs/reference/settings.md: every variable that was read above.
+GYOZA_ENVIRONMENT = env.REGISTRY

@@ -5,10 +5,16 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from apps.runs import streams as runs
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
+    path("", include("apps.topics.api.urls")),
     path("", include("apps.definitions.api.urls")),
     path("", include("apps.runs.api.urls")),
+    path("events", runs.FeedView.as_view(), name="feed"),
+    path("runs/<uuid:run_id>/stream", runs.RunStreamView.as_view(), name="run-stream"),
+    path("runs/<uuid:run_id>/logs", runs.RunLogsView.as_view(), name="run-logs"),
     path("", include("gyoza_site.openapi")),
 ]
 

@@ -49,7 +49,7 @@ __all__ = [
 async def identify(headers: Mapping[str, str], *, query_token: str | None = None) -> Caller:
     """Return who is calling an async view; raises Unauthorized. `query_token` only where a view allows `?token=`."""
     keyring.listen()
-    keys: keyring.Snapshot = keyring.fresh() or await in_thread(keyring.load)
+    keys = keyring.fresh() or cast("keyring.Snapshot", await in_thread(keyring.load))
     caller, noted = _recognise(headers, query_token, keys)
     if noted is not None:
         await in_thread(services.note_use, key_id=noted)

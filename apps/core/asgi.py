@@ -5,8 +5,11 @@ Which view belongs where is said by the view itself (`core.dataplane.View`), now
 
 from __future__ import annotations
 
+import asyncio
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from django.conf import settings
 from django.urls import Resolver404, resolve
 
 from apps.core import lifespan, slim
@@ -29,7 +32,7 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            match = _data_plane_match(scope["path"])
+            match = _data_plane_match(scope["path"], settings.ROOT_URLCONF)
             if match is None:
                 await self._django(scope, receive, send)
             else:
@@ -43,17 +46,19 @@ class Application:
             message = await receive()
             if message["type"] == "lifespan.startup":
                 lifespan.reopen()
+                lifespan.drain_on_signals()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await lifespan.close()
-                self._django.close()
+                await asyncio.to_thread(self._django.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
 
-def _data_plane_match(path: str) -> ResolverMatch | None:
+@lru_cache(maxsize=8192)
+def _data_plane_match(path: str, urlconf: str) -> ResolverMatch | None:
     try:
-        match = resolve(path)
+        match = resolve(path, urlconf)
     except Resolver404:
         return None  # Django answers it, in the path's dialect
     return match if getattr(match.func, "data_plane", False) else None

@@ -22,13 +22,13 @@ from apps.core.errors import Forbidden, MethodNotAllowed, Throttled, TooLarge, U
 from apps.core.slim import SlimRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
     from uuid import UUID
 
     from django.http import HttpRequest, HttpResponseBase
 
     Handler = Callable[..., Awaitable[HttpResponseBase]]
-    Endpoint = Callable[..., Awaitable[HttpResponseBase]]
+    Endpoint = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from uuid import UUID
+from uuid import UUID  # noqa: TC003 - tests patch what is returned here
 
 import uuid_utils.compat
 

@@ -10,10 +10,10 @@ from django.conf import settings
 from apps.core.errors import TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
     from typing import IO
 
-    Scope = MutableMapping[str, Any]
+    Scope = Mapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 # Larger bodies of the control plane wait on disk for their view.
@@ -38,7 +38,7 @@ async def read_bytes(scope: Scope, receive: Receive, limit: int) -> bytes:
 
 async def read_file(scope: Scope, receive: Receive, limit: int) -> IO[bytes]:
     """Do as `read_bytes`, into a file that is in memory as long as it is small."""
-    file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # type: ignore[assignment]  # noqa: SIM115
+    file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     try:
         async for chunk in _chunks(scope, receive, limit):
             file.write(chunk)

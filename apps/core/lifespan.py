@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from typing import TYPE_CHECKING
+import signal
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from apps.core import asyncdb
 from apps.core.sse import hub
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from types import FrameType
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +32,31 @@ def drain() -> None:
     global _draining
     _draining = True
     hub.current().wake_all()
+
+
+def drain_on_signals() -> None:
+    """Drain as soon as the process is told to end.
+
+    ASGI servers say so to the application only when every response has ended, which streams never do by themselves.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        server = signal.getsignal(number)
+        if callable(server):
+            signal.signal(number, partial(_drain_first, loop, server))
+
+
+def _drain_first(
+    loop: asyncio.AbstractEventLoop,
+    server: Callable[[int, FrameType | None], Any],
+    number: int,
+    frame: FrameType | None,
+) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(drain)
+    server(number, frame)
 
 
 def on_close(closer: Callable[[], Awaitable[None]]) -> None:

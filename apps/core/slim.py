@@ -84,7 +84,7 @@ class SlimRequest(ASGIRequest):
 
     async def take_body(self, limit: int) -> bytes:
         """Read the body; once."""
-        return await intake.read_bytes(self.scope, self.receive, limit)
+        return await intake.read_bytes(dict(self.scope), self.receive, limit)
 
 
 async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send) -> None:

@@ -39,7 +39,7 @@ class ThreadedDjango(BaseHandler):
     """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.load_middleware(is_async=False)
         self._threads = ThreadPoolExecutor(settings.GYOZA_WEB_THREADS, thread_name_prefix="web")
 
@@ -58,7 +58,7 @@ class ThreadedDjango(BaseHandler):
                 await send(slim.head_of(response))
                 content = b"" if scope["method"] == "HEAD" else response.content  # type: ignore[attr-defined]
                 await send({"type": "http.response.body", "body": content})
-            elif response.is_async:  # type: ignore[attr-defined]
+            elif getattr(response, "is_async", False):
                 await slim.stream(response, receive, send)
             else:
                 await self._stream(response, send)
@@ -76,7 +76,7 @@ class ThreadedDjango(BaseHandler):
     def _respond(self, scope: Scope, body: IO[bytes]) -> HttpResponseBase:
         set_script_prefix("/")
         signals.request_started.send(sender=type(self), scope=scope)
-        request = ASGIRequest(scope, body)  # type: ignore[arg-type]
+        request = ASGIRequest(scope, body)
         response: HttpResponseBase = self.get_response(request)
         if not response.streaming:
             # Sends request_finished: the connection goes back before the client has to take anything.

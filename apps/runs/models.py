@@ -127,7 +127,7 @@ class Run(models.Model):
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_reason = models.TextField(default="", blank=True)
 
-    objects: ClassVar[models.Manager[Run]] = RunQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Run]] = RunQuerySet.as_manager()
 
     class Meta:
         constraints = [

@@ -9,9 +9,10 @@ from uuid import UUID
 
 from django.db.models import Q
 
+from apps.core import sql
 from apps.core.errors import Invalid, NotFound
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
-from apps.runs.states import HOLDS_RESOURCES, RunState
+from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from apps.runs.models import RunQuerySet
 
 MOST_EVENTS = 10_000
+LOG_PIECES = 16
 # Ids are made a moment before the row's created_at is read; the exact comparison stands beside the id bound.
 _ID_SLACK_S = 60
 _UUID7_LOW = 0x7000_8000_0000_0000_0000
@@ -128,6 +130,69 @@ def require_attempt(run: Run, number: int | None) -> int:
     if not 1 <= number <= run.current_attempt:
         raise NotFound(f"run {run.id} has no attempt {number}", run_id=str(run.id))
     return number
+
+
+# --- for the streams -----------------------------------------------------------------------------
+
+
+async def read_timeline_after(
+    run_id: UUID, attempt: int, number: int, *, limit: int
+) -> tuple[list[RunEvent], bool]:
+    """Return the events after (attempt, number), and whether the run was final at that moment.
+
+    A run that is gone has no more events.
+    """
+    found = await sql.run_async(
+        "runs/read_timeline_after", run_id=run_id, attempt=attempt, number=number, limit=limit
+    )
+    events = [_event(run_id, row) for row in found.rows if row["number"] is not None]
+    return events, not found.rows or RunState(found.rows[0]["run_state"]) in FINAL
+
+
+@dataclass(frozen=True, slots=True)
+class LogPart:
+    """A stretch of an attempt's log, where it ends, and what is known of the attempt at that moment."""
+
+    content: bytes
+    end: int
+    has_more: bool
+    has_ended: bool
+    run_state: str
+
+
+async def read_log_after(run_id: UUID, attempt: int, after: int) -> LogPart:
+    """Return the next stretch of an attempt's log after a byte offset."""
+    rows = (
+        await sql.run_async(
+            "runs/read_log_after", run_id=run_id, attempt=attempt, after=after, limit=LOG_PIECES
+        )
+    ).rows
+    if not rows:  # deleted meanwhile
+        return LogPart(b"", after, has_more=False, has_ended=True, run_state="")
+    content = bytearray()
+    end = after
+    for row in rows:
+        if row["start"] is None or row["start"] + len(row["content"]) <= end:
+            continue
+        # A worker that took over may have written a piece that overlaps the one before.
+        content += row["content"][max(end - row["start"], 0) :]
+        end = row["start"] + len(row["content"])
+    state = rows[0]["run_state"]
+    return LogPart(
+        bytes(content),
+        end,
+        has_more=len(rows) == LOG_PIECES,
+        has_ended=rows[0]["current_attempt"] > attempt or RunState(state) in FINAL,
+        run_state=state,
+    )
+
+
+def _event(run_id: UUID, row: dict[str, Any]) -> RunEvent:
+    names = ("attempt", "number", "at", "type", "msg", "state", "payload")
+    return RunEvent(run_id=run_id, **{name: row[name] for name in names})
+
+
+# --- workers -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

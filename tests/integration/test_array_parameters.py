@@ -26,7 +26,11 @@ def test_arrays_are_known_to_a_connection_that_was_made_before_their_first_use()
     }
     code = "from django.conf import settings\nsettings.DATABASES['default']['NAME'] = %r\n%s"
     done = subprocess.run(
-        [sys.executable, "-c", code % (options["dbname"], CODE)], env=env, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code % (options["dbname"], CODE)],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[{'name': 'a'}]\n"

@@ -68,7 +68,12 @@ FOLDS: tuple[Fold, ...] = (
 
 def status_of(error: errors.GyozaError) -> int:
     """Return the status of an error: that of the nearest class in the table."""
-    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+    return status_of_kind(type(error))
+
+
+def status_of_kind(kind: type[errors.GyozaError]) -> int:
+    """Return the status of a class of errors."""
+    return next(STATUS[ancestor] for ancestor in kind.__mro__ if ancestor in STATUS)
 
 
 def fold(exc: BaseException) -> errors.GyozaError | None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.runs import streams
 from apps.runs.api import views, worker_views
 
 app_name = "runs"
@@ -26,11 +25,8 @@ urlpatterns = [
         views.RunAttemptDetailView.as_view(),
         name="run-attempt-detail",
     ),
-    path("runs/<uuid:run_id>/stream", streams.RunStreamView.as_view(), name="run-stream"),
-    path("runs/<uuid:run_id>/logs", streams.RunLogsView.as_view(), name="run-logs"),
     path("runs/<uuid:run_id>/cancel", views.RunCancelView.as_view(), name="run-cancel"),
     path("runs/<uuid:run_id>/retry", views.RunRetryView.as_view(), name="run-retry"),
-    path("events", streams.FeedView.as_view(), name="feed"),
     path("workers", worker_views.WorkerListView.as_view(), name="worker-list"),
     path(
         "workers/<str:worker_id>/heartbeat",

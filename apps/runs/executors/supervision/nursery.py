@@ -166,7 +166,7 @@ class Nursery:
         self._hand_out()
 
     def _flush(self) -> None:
-        if self.news and time.monotonic() >= self.next_news:
+        if self.next_news != _NEVER and time.monotonic() >= self.next_news:
             self._send_news()
         if self.link is None:
             self.outgoing.clear()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from uvicorn.supervisors import Multiprocess
 
 from apps.access import auth
-from apps.core import lifespan
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from types import FrameType
 
 # topics v0 §21: what is still open then is dropped.
 DRAIN_SECONDS = 10
@@ -29,7 +26,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--host", default=settings.GYOZA_HOST, help="address to bind to")
         parser.add_argument("--port", default=settings.GYOZA_PORT, type=int, help="TCP port")
-        parser.add_argument("--workers", default=1, type=int, help="processes sharing the port")
+        parser.add_argument("--workers", default=1, type=int, help="processes that share the port")
 
     def handle(self, *, host: str, port: int, workers: int, **_: Any) -> None:
         try:
@@ -55,21 +52,7 @@ class Command(BaseCommand):
             # Bursts of connections wait in the kernel rather than being refused.
             backlog=4096,
         )
-        server = Server(config)
         if workers > 1:
-            Multiprocess(config, target=server.run, sockets=[config.bind_socket()]).run()
+            Multiprocess(config, sockets=[config.bind_socket()]).run()
         else:
-            server.run()
-
-
-class Server(uvicorn.Server):
-    """uvicorn, which waits for streams to end before it tells the application that it is ending: so we are told first."""
-
-    async def serve(self, sockets: Any = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Let streams end; called in a signal handler."""
-        self._loop.call_soon_threadsafe(lifespan.drain)
-        super().handle_exit(sig, frame)
+            uvicorn.Server(config).run()
