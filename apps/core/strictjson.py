@@ -14,14 +14,13 @@ JSON = Any
 MAX_DEPTH = 64
 LEAST_INTEGER, GREATEST_INTEGER = -(2**63), 2**64 - 1
 
-# Only such a number can leave 64 bits or become infinite: 18 digits stay below 2^63, and a mantissa of 18 digits with an
-# exponent of two below 1e118. Checking numbers one by one costs three times the parse, so it is done only then.
-_BIG_NUMBER = re.compile(rb"[0-9]{19}|[eE]\+?[0-9]{3}")
+# Only a number of such a shape can leave 64 bits or become infinite: 18 digits stay below 2^63, and a mantissa of 18 digits
+# with an exponent of two below 1e118. Checking numbers one by one triples the cost, so it is done only if one is seen; and
+# a search in translated bytes sees it ten times as fast as a regular expression.
+_DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
+_BIG_NUMBERS = (b"0" * 19, b"e000", b"e+000")
 # Raw UTF-8 can't carry a surrogate and the parser refuses a raw NUL: both come as escapes only.
 _BAD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
-_ONE_BRACKET = bytes.maketrans(b"{}", b"[]")
-_NO_BRACKET = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_json(body: bytes) -> JSON:
@@ -34,7 +33,8 @@ def read_json(body: bytes) -> JSON:
         text = body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise Invalid(f"the body is not UTF-8 at byte {exc.start}") from exc
-    decoder = _CHECKING_NUMBERS if _BIG_NUMBER.search(body) else _TRUSTING_NUMBERS
+    shapes = body.translate(_DIGITS_ALIKE)
+    decoder = _CHECKING_NUMBERS if any(n in shapes for n in _BIG_NUMBERS) else _TRUSTING_NUMBERS
     try:
         value = decoder.decode(text)
     except json.JSONDecodeError as exc:
@@ -42,7 +42,7 @@ def read_json(body: bytes) -> JSON:
         raise Invalid(message) from exc
     except RecursionError as exc:
         raise _too_deep() from exc
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _depth_exceeds(body, MAX_DEPTH):
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
         raise _too_deep()
     if _BAD_ESCAPE.search(body):
         _refuse_bad_text(value)
@@ -95,18 +95,19 @@ def _too_deep() -> Invalid:
     return Invalid(f"the body is nested deeper than {MAX_DEPTH}")
 
 
-def _depth_exceeds(document: bytes, limit: int) -> bool:
-    """Say whether a *valid* document nests deeper than `limit`.
-
-    Keeps nothing but brackets, then removes the innermost pairs, `limit` times: each round is one pass in C, whereas a
-    walk in Python over a megabyte of brackets takes 30 times as long.
-    """
-    left = _STRING.sub(b"", document).translate(_ONE_BRACKET, _NO_BRACKET)
+def _is_deeper(value: JSON, limit: int) -> bool:
+    """Say whether a value nests deeper than `limit`, looking at one level after the other."""
+    boxes = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
-        if not left:
+        if not boxes:
             return False
-        left = left.replace(b"[]", b"")
-    return bool(left)
+        boxes = [
+            child
+            for box in boxes
+            for child in (box.values() if type(box) is dict else box)
+            if type(child) is dict or type(child) is list
+        ]
+    return bool(boxes)
 
 
 def _refuse_bad_text(value: JSON) -> None:
@@ -121,8 +122,10 @@ def _refuse_bad_text(value: JSON) -> None:
         elif isinstance(item, str):
             if "\x00" in item:
                 raise Invalid("a string contains NUL (U+0000)")
-            if not item.isascii() and any("\ud800" <= char <= "\udfff" for char in item):
-                raise Invalid("a string contains half a surrogate pair")
+            try:
+                item.encode()
+            except UnicodeEncodeError as exc:
+                raise Invalid("a string contains half a surrogate pair") from exc
 
 
 _TRUSTING_NUMBERS = json.JSONDecoder(object_pairs_hook=_members, parse_constant=_constant)
