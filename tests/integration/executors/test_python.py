@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import contextlib
 import os
+import select
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +11,7 @@ import pytest
 
 from apps.runs.executors.base import ExecutorFailure
 from apps.runs.executors.python import PythonExecutor
-from tests.integration.executors.contract import SupervisedContract
+from tests.integration.executors.contract import HANG, SupervisedContract
 
 HERE = str(Path(__file__).parent)
 
@@ -145,18 +148,36 @@ class TestPythonExecutor(SupervisedContract):
         again, _ = self.run("nothing")
         assert again.succeeded
 
+    @pytest.mark.parametrize("name", ["speak", "tell", "warm_ops:segfault", "nothing"])
+    def test_a_nursery_without_work_sleeps(self, name):
+        _, handle = self.run(name)
+        self.executor.forget(handle)
+        # Asleep in epoll_wait with a timeout that isn't 0; a busy loop never is.
+        syscall = Path(f"/proc/{handle.pid}/syscall")
+        deadline = time.monotonic() + HANG
+        while (doing := syscall.read_text().split())[0] == "running" or not int(doing[4], 16):
+            assert time.monotonic() < deadline, "it never sleeps"
+            os.sched_yield()
+
     def test_an_idle_child_ends(self, tmp_path):
         executor = PythonExecutor(tmp_path / "other", {"base_dir": HERE, "idle_s": 0})
         executor.on_news = self._hear
-        pids = []
-        for _ in range(2):
-            handle = executor.launch(self.spec("warm_ops:identity"))
-            outcome = self._until(lambda handle=handle: executor.poll(handle))
-            pids.append(outcome.outputs["pid"])
-            fd = os.pidfd_open(pids[-1])
-            os.close(fd)
-            executor.forget(handle)
+        handle = executor.launch(self.spec("warm_ops:identity"))
+        outcome = self._until(lambda: executor.poll(handle))
+        # ProcessLookupError: it has ended even before we looked.
+        with contextlib.suppress(ProcessLookupError):
+            child = os.pidfd_open(outcome.outputs["pid"])
+            poller = select.poll()
+            poller.register(child, select.POLLIN)
+            assert poller.poll(HANG * 1000)
+            os.close(child)
+        executor.forget(handle)
         executor.close()
+
+    def test_launches_held_together_all_begin(self):
+        with self.executor.together():
+            handles = [self.launch("double", inputs={"n": n}) for n in range(5)]
+        assert [self.outcome(h).outputs["doubled"] for h in handles] == [0, 2, 4, 6, 8]
 
     def test_a_child_is_replaced_after_its_share(self, tmp_path):
         options = {"base_dir": HERE, "max_runs_per_child": 1}
