@@ -69,6 +69,8 @@ def channel(topic: str) -> str:
 
 def read_after(topic: str, after: int, limit: int) -> Page | None:
     """Return up to `limit` records with a greater seq; None if there is no such topic."""
+    if not _is_possible(topic):
+        return None
     params = _params(topic, after, limit)
     rows = sql.run_bound("topics/read_after", **params).rows
     if rows and rows[0]["unsettled"]:
@@ -79,6 +81,8 @@ def read_after(topic: str, after: int, limit: int) -> Page | None:
 
 async def read_after_async(topic: str, after: int, limit: int) -> Page | None:
     """Do as `read_after` in the event loop."""
+    if not _is_possible(topic):
+        return None
     params = _params(topic, after, limit)
     rows = (await sql.run_async("topics/read_after", **params)).rows
     if rows and rows[0]["unsettled"]:
@@ -120,6 +124,8 @@ async def read_records(
 
     None if there is no such topic. Records of `nodes` are passed over.
     """
+    if not _is_possible(topic):
+        return None
     params: dict[str, Any] = {
         **_params(topic, after, limit),
         "budget": budget,
@@ -135,6 +141,16 @@ async def read_records(
     if rows and nodes and rows[0]["records"] < limit and rows[0]["scanned"] == _WINDOW:
         rows = (await sql.run_async("topics/read_records", window=_WINDOW_MAX, **params)).rows
     return _json_page(rows[0], after, limit) if rows else None
+
+
+async def exists(topic: str) -> bool:
+    """Say whether there is such a topic."""
+    return _is_possible(topic) and bool((await sql.run_async("topics/find_topic", name=topic)).rows)
+
+
+def _is_possible(topic: str) -> bool:
+    # A path may name anything; Postgres has no NUL in text.
+    return "\0" not in topic
 
 
 def _params(topic: str, after: int, limit: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -100,21 +101,32 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
-def copy(target: Path) -> Path:
+@contextmanager
+def copy(target: Path) -> Iterator[Path]:
+    """Copy the project; what its Postgres keeps elsewhere (root's closed directories) goes at the end."""
     skip = shutil.ignore_patterns(
         ".git", ".venv", ".gyoza", ".*_cache", "__pycache__", ".hypothesis"
     )
     shutil.copytree(ROOT, target, ignore=skip)
-    return target
+    try:
+        yield target
+    finally:
+        data = target / ".gyoza/postgres"
+        if data.is_symlink():
+            shutil.rmtree(data.resolve())
+        shutil.rmtree(target)
 
 
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = copy(tmp_path_factory.mktemp("a clone") / "with spaces")
-    yield path
-    data = path / ".gyoza/postgres"
-    if data.is_symlink():
-        shutil.rmtree(data.resolve())
+    with copy(tmp_path_factory.mktemp("a clone") / "with spaces") as path:
+        yield path
+
+
+@pytest.fixture
+def own_clone(tmp_path: Path) -> Iterator[Path]:
+    with copy(tmp_path / "a clone of its own") as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -174,15 +186,14 @@ def test_manage_py_finds_the_embedded_postgres(up: Up):
     subprocess.run(argv, cwd=up.clone, env=env, check=True)
 
 
-def test_it_stops_cleanly_and_goes_on_with_the_data(tmp_path: Path):
-    clone = copy(tmp_path / "another clone")
-    first = Up(clone)
+def test_it_stops_cleanly_and_goes_on_with_the_data(own_clone: Path):
+    first = Up(own_clone)
     first.wait_for("Ctrl-C")
     runs = len(first.get("/runs")["data"])
     assert first.stop() == 0
     assert "your data is kept" in first.text().lower()
 
-    second = Up(clone, "--no-showcase")
+    second = Up(own_clone, "--no-showcase")
     assert "up to date" in second.wait_for("Ctrl-C")
     assert len(second.get("/runs")["data"]) == runs
 
@@ -190,14 +201,14 @@ def test_it_stops_cleanly_and_goes_on_with_the_data(tmp_path: Path):
     family = second.family()
     second.process.kill()
     second.process.wait()
-    third = Up(clone, "--no-showcase", port=second.port)
+    third = Up(own_clone, "--no-showcase", port=second.port)
     third.wait_for("Ctrl-C")
     psutil.wait_procs(family, timeout=PATIENCE_S)
     assert len(third.get("/runs")["data"]) == runs
     assert third.stop() == 0
 
 
-def test_it_uses_the_servers_it_is_given(tmp_path: Path):
+def test_it_uses_the_servers_it_is_given(tmp_path: Path, own_clone: Path):
     servers.start()
     home = tmp_path / "home"
     database = urlsplit(os.environ["DATABASE_URL"])._replace(path="/given").geturl()
@@ -215,7 +226,7 @@ def test_it_uses_the_servers_it_is_given(tmp_path: Path):
         "REDIS_URL": os.environ["REDIS_URL"],
         "GYOZA_HOME": str(home),
     }
-    up = Up(copy(tmp_path / "clone"), "--no-showcase", env=given)
+    up = Up(own_clone, "--no-showcase", env=given)
     text = up.wait_for("Ctrl-C")
     assert "DATABASE_URL, postgresql://" in text
     assert "REDIS_URL, unix://" in text
@@ -225,19 +236,19 @@ def test_it_uses_the_servers_it_is_given(tmp_path: Path):
     assert not (home / "valkey").exists()
 
 
-def test_it_says_what_is_wrong_with_a_server_it_is_given(tmp_path: Path):
+def test_it_says_what_is_wrong_with_a_server_it_is_given(tmp_path: Path, clone: Path):
     env = {
         "DATABASE_URL": "postgresql://me:secret@127.0.0.1:1/none",
         "GYOZA_HOME": str(tmp_path / "home"),
     }
-    up = Up(copy(tmp_path / "clone"), env=env)
+    up = Up(clone, env=env)
     assert up.process.wait(timeout=PATIENCE_S) == 1
     assert "DATABASE_URL: connection failed" in up.text()
     assert "secret" not in up.text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
-def test_it_works_as_an_ordinary_user(tmp_path: Path):
+def test_it_works_as_an_ordinary_user():
     nobody = pwd.getpwnam("nobody")
     account = Account(nobody.pw_uid, nobody.pw_gid)
     name = f"python{sys.version_info[0]}.{sys.version_info[1]}"
@@ -245,20 +256,21 @@ def test_it_works_as_an_ordinary_user(tmp_path: Path):
     python = next((path for path in pythons if can_execute(account, path)), None)
     if python is None or not can_execute(account, servers.postgres().programs / "postgres"):
         pytest.skip("this machine's Python is closed to other users")
-    clone = copy(Path("/tmp") / f"gyoza user {os.getpid()}")
-    try:
+    with copy(Path("/tmp") / f"gyoza user {os.getpid()}") as clone:
         for path in (clone, *clone.rglob("*")):
             os.chown(path, account.uid, account.gid)
-        env = {"PYTHONPATH": str(Path(pytest.__file__).parents[1]), "HOME": str(clone)}
         up = Up(
-            clone, python=str(python), env=env, user=account.uid, group=account.gid, extra_groups=[]
+            clone,
+            python=str(python),
+            env={"PYTHONPATH": str(Path(pytest.__file__).parents[1]), "HOME": str(clone)},
+            user=account.uid,
+            group=account.gid,
+            extra_groups=[],
         )
         text = up.wait_for("Ctrl-C")
         assert text.count("COMPLETED") == 4
         assert {process.uids().real for process in up.family()} == {account.uid}
         assert up.stop() == 0
-    finally:
-        shutil.rmtree(clone)
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")

@@ -1,0 +1,298 @@
+"""Writes that must be judged before they are made: the topic may be missing, full or limited, the write a repetition.
+
+All of a transaction's writes are judged under the locks of their topics and made by one statement; what is refused
+leaves nothing behind, no topic either (topics v0 §12, ★7, ★22).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from apps.core import asyncdb, pgarray, sql
+from apps.core.errors import GyozaError, Invalid, Throttled
+from apps.topics import batch, settling
+from apps.topics.config import TopicConfig
+from apps.topics.errors import RecordTooLarge, TopicFull, TopicNotFound
+from apps.topics.names import is_topic_name
+from apps.topics.states import Discard
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from apps.core.asyncdb import Connection
+    from apps.topics.batch import Placed, Record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Append:
+    """One client's write: all of its records get consecutive seqs, or none exists."""
+
+    topic: str
+    records: list[Record]
+    size: int
+    key: bytes | None = None
+    # Whether, and as what, the topic is created if it is missing.
+    creates: bool = True
+    config: TopicConfig | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What came of a write."""
+
+    first_seq: int
+    last_seq: int
+    created: bool = False
+    deduped: bool = False
+    append_ms: float = 0.0
+    fsync_ms: float = 0.0
+    has_listeners: bool = False
+
+
+Outcome = Written | GyozaError
+
+
+async def admit(appends: list[Append]) -> dict[Append, Outcome]:
+    """Judge writes and make those that pass, in one transaction.
+
+    What is missing in the answer has to come again: it repeats a key, or needs a topic, of this very transaction.
+    """
+    trial = _Trial(appends)
+    async with asyncdb.transaction() as conn:
+        await trial.create_missing(conn)
+        await trial.lock(conn)
+        await trial.find_keys(conn)
+        trial.judge()
+        await trial.write(conn)
+        committing = time.perf_counter()
+    return trial.outcomes(commit_ms=(time.perf_counter() - committing) * 1000)
+
+
+class _Trial:
+    """The state of one transaction."""
+
+    def __init__(self, appends: list[Append]) -> None:
+        self.appends = appends
+        self.refused: dict[Append, GyozaError] = {}
+        self.repeated: dict[Append, Written] = {}
+        self.accepted: list[Append] = []
+        self.creators: dict[str, Append] = {}
+        self.created_ids: dict[str, int] = {}
+        self.topics: dict[str, dict[str, Any]] = {}
+        self.keys: dict[tuple[int, bytes], dict[str, Any]] = {}
+        self.bytes_left: int | None = None
+        self.now = settling.now_ms()
+        self.placed: dict[str, Placed] = {}
+        self.append_ms = 0.0
+
+    async def create_missing(self, conn: Connection) -> None:
+        """Create the topics that are missing, each for the first write that may."""
+        if settings.GYOZA_MAX_TOTAL_BYTES:
+            used = await self._hold_quota(conn)
+            self.bytes_left = settings.GYOZA_MAX_TOTAL_BYTES - used["bytes"]
+        # A name that can't be a topic's may hold what Postgres doesn't take as text.
+        names = sorted({a.topic for a in self.appends if is_topic_name(a.topic)})
+        missing = {
+            row["name"] for row in await _run(conn, "topics/missing_topics", names=_texts(names))
+        }
+        for append in self.appends:
+            if append.topic in missing or not is_topic_name(append.topic):
+                self._consider_creator(append)
+        if not self.creators:
+            return
+        used = await self._hold_quota(conn)
+        room = settings.GYOZA_MAX_TOPICS - used["topics"] if settings.GYOZA_MAX_TOPICS else None
+        for name in sorted(self.creators):
+            creator = self.creators[name]
+            if room is not None and len(self.created_ids) >= room:
+                self.refused[creator] = Throttled(
+                    "there are too many topics", limit="max_topics", max=settings.GYOZA_MAX_TOPICS
+                )
+                continue
+            columns = (creator.config or TopicConfig()).columns()
+            for row in await _run(conn, "topics/create_topic", name=name, **columns):
+                self.created_ids[name] = row["id"]
+
+    async def lock(self, conn: Connection) -> None:
+        """Lock the topics in name order, and settle those whose retention is due."""
+        names = _texts(sorted({append.topic for append in self._open()}))
+        rows = await _run(conn, "topics/lock_topics", names=names, now=self.now)
+        unsettled = [row["id"] for row in rows if row["unsettled"]]
+        if unsettled:
+            await settling.skip_lost_seqs_async(conn)
+            for topic_id in unsettled:
+                await settling.evict_async(conn, topic_id)
+            rows = await _run(conn, "topics/lock_topics", names=names, now=self.now)
+        self.topics = {row["name"]: row for row in rows}
+
+    async def find_keys(self, conn: Connection) -> None:
+        """Look up the keys that were used before; under the locks nobody adds one."""
+        wanted = [
+            (self.topics[a.topic]["id"], a.key)
+            for a in self._open()
+            if a.key is not None and a.topic in self.topics
+        ]
+        if wanted:
+            ids, keys = zip(*wanted, strict=True)
+            rows = await _run(
+                conn, "topics/find_keys", topic_ids=pgarray.bigints(ids), keys=pgarray.byteas(keys)
+            )
+            self.keys = {(row["topic_id"], bytes(row["key"])): row for row in rows}
+
+    def judge(self) -> None:
+        """Decide what is written: in order of arrival, each seeing what those before it have used up."""
+        used_keys: set[tuple[str, bytes]] = set()
+        for append in self._open():
+            topic = self.topics.get(append.topic)
+            creator = self.creators.get(append.topic)
+            if topic is None or (creator is not None and creator is not append):
+                # Deleted at this moment, or being created by another write: next time it is clear.
+                continue
+            if append.key is not None:
+                if (append.topic, append.key) in used_keys:
+                    continue
+                used_keys.add((append.topic, append.key))
+                if (earlier := self._earlier(append, append.key, topic)) is not None:
+                    self.repeated[append] = earlier
+                    continue
+            refusal = self._refusal(append, topic)
+            if refusal is not None:
+                self.refused[append] = refusal
+                continue
+            topic["count"] += len(append.records)
+            topic["bytes"] += append.size
+            if self.bytes_left is not None:
+                self.bytes_left -= append.size
+            self.accepted.append(append)
+
+    async def write(self, conn: Connection) -> None:
+        """Make the writes that passed, remember their keys, and evict what they push out."""
+        vain = [
+            i for name, i in self.created_ids.items() if self.creators[name] not in self.accepted
+        ]
+        if vain:
+            await _run(conn, "topics/forget_topics", ids=pgarray.bigints(vain))
+        if not self.accepted:
+            return
+        batches: dict[str, list[Record]] = {}
+        for append in self.accepted:
+            batches.setdefault(append.topic, []).extend(append.records)
+        params = batch.append_params(
+            # The creation of a topic is always flushed (§9).
+            batches,
+            now=self.now,
+            roomy_only=False,
+            relaxed=not self.created_ids,
+        )
+        started = time.perf_counter()
+        self.placed = batch.placed(await _run(conn, "topics/append_records", **params))
+        self.append_ms = (time.perf_counter() - started) * 1000
+        keyed = [
+            (self.placed[a.topic].topic_id, a.key, self.now, first, first + len(a.records) - 1)
+            for a, first in self._positions()
+            if a.key is not None
+        ]
+        if keyed:
+            ids, keys, times, firsts, lasts = zip(*keyed, strict=True)
+            await _run(
+                conn,
+                "topics/remember_keys",
+                topic_ids=pgarray.bigints(ids),
+                keys=pgarray.byteas(keys),
+                times=pgarray.bigints(times),
+                firsts=pgarray.bigints(firsts),
+                lasts=pgarray.bigints(lasts),
+            )
+        for topic in self.placed.values():
+            if topic.has_cap:
+                chunk = 2 * len(batches[topic.name])
+                await settling.evict_async(conn, topic.topic_id, chunk=chunk)
+
+    def outcomes(self, *, commit_ms: float) -> dict[Append, Outcome]:
+        """Return what is to be answered, once it is committed."""
+        found: dict[Append, Outcome] = {**self.refused, **self.repeated}
+        for append, first in self._positions():
+            topic = self.placed[append.topic]
+            found[append] = Written(
+                first_seq=first,
+                last_seq=first + len(append.records) - 1,
+                created=append.topic in self.created_ids,
+                append_ms=self.append_ms,
+                fsync_ms=commit_ms if topic.durable else 0.0,
+                has_listeners=topic.has_listeners,
+            )
+        return found
+
+    def _consider_creator(self, append: Append) -> None:
+        # §5: create:false → 404 first, then bad name → 400.
+        try:
+            if not append.creates:
+                raise TopicNotFound.of(append.topic)
+            if not is_topic_name(append.topic):
+                raise Invalid(f'"{append.topic}" is not a valid topic name')
+            if append.config is not None:
+                append.config.check_for(append.topic)
+        except GyozaError as exc:
+            self.refused[append] = exc
+        else:
+            self.creators.setdefault(append.topic, append)
+
+    def _earlier(self, append: Append, key: bytes, topic: dict[str, Any]) -> Written | None:
+        row = self.keys.get((topic["id"], key))
+        if row is None or self.now - row["created_ts"] > topic["idempotency_window_ms"]:
+            return None
+        return Written(row["first_seq"], row["last_seq"], deduped=True)
+
+    def _refusal(self, append: Append, topic: dict[str, Any]) -> GyozaError | None:
+        """§8.3, then the quota."""
+        cap_records, cap_bytes = int(topic["cap_records"]), int(topic["cap_bytes"])
+        count, size = len(append.records), append.size
+        if topic["discard"] == Discard.REJECT:
+            if (0 < cap_records < count) or (0 < cap_bytes < size):
+                return RecordTooLarge(f"{append.topic} can never hold that much")
+            full = (0 < cap_records < topic["count"] + count) or (
+                0 < cap_bytes < topic["bytes"] + size
+            )
+            if full:
+                return TopicFull(
+                    f"{append.topic} has no room left",
+                    topic=append.topic,
+                    cap_records=cap_records,
+                    cap_bytes=cap_bytes,
+                    head_seq=topic["head"],
+                    earliest_seq=topic["earliest"],
+                )
+        if self.bytes_left is not None and size > self.bytes_left:
+            return Throttled(
+                "the log is full",
+                limit="max_total_bytes",
+                max=settings.GYOZA_MAX_TOTAL_BYTES,
+            )
+        return None
+
+    def _open(self) -> Iterable[Append]:
+        return [append for append in self.appends if append not in self.refused]
+
+    def _positions(self) -> Iterable[tuple[Append, int]]:
+        """Yield each accepted write with its first seq."""
+        following = {name: topic.first_seq for name, topic in self.placed.items()}
+        for append in self.accepted:
+            if append.topic in following:
+                yield append, following[append.topic]
+                following[append.topic] += len(append.records)
+
+    async def _hold_quota(self, conn: Connection) -> dict[str, Any]:
+        await _run(conn, "topics/lock_quota")
+        return (await _run(conn, "topics/quota_used"))[0]
+
+
+async def _run(conn: Connection, name: str, /, **params: Any) -> list[dict[str, Any]]:
+    return (await sql.run_async(name, on=conn, **params)).rows
+
+
+def _texts(names: list[str]) -> pgarray.TextArray:
+    return pgarray.texts([name.encode() for name in names])

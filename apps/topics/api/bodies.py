@@ -1,0 +1,152 @@
+"""Request bodies of /v0: read once, by msgspec, with payloads left as the text they are."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from apps.core.errors import Invalid
+from apps.topics import batch
+from apps.topics.batch import Record
+from apps.topics.config import U64, TopicConfig, require_u64
+from apps.topics.errors import BatchTooLarge, RecordTooLarge
+
+# topics v0 §4.1
+MAX_RECORDS = 10_000
+MAX_RECORD_BYTES = 1_048_576
+MAX_META_BYTES = 16_384
+MAX_META_KEYS = 64
+MAX_TAG_BYTES = 256
+MAX_NODE_BYTES = 128
+MAX_KEY_BYTES = 256
+
+U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+T = TypeVar("T")
+
+_ABSENT = msgspec.Raw()
+_meta_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class RecordBody(msgspec.Struct, gc=False):
+    """One record of a write."""
+
+    data: msgspec.Raw
+    tag: str | None = None
+    node: str | None = None
+    meta: msgspec.Raw = _ABSENT
+
+
+class WriteBody(msgspec.Struct, gc=False):
+    """`POST /v0/topics/<topic>`"""
+
+    records: list[RecordBody]
+    node: str | None = None
+    idempotency_key: str | None = None
+    create: bool | None = None
+    config: TopicConfig | None = None
+    disable_backpressure: bool = False
+
+    @property
+    def creates(self) -> bool:
+        """Say whether a missing topic is to be created (§12, ⚑13)."""
+        if self.create is not None:
+            return self.create
+        return self.config is None or self.config.auto_create
+
+
+class DiffBody(msgspec.Struct, gc=False):
+    """`POST /v0/topics/<topic>/diff`"""
+
+    from_seq: U64 = 0
+    limit: U32 = 0
+    node: str | list[str] | None = None
+    include_tags: bool = False
+    include_meta: bool = True
+    wait_ms: U32 = 0
+    max_batch_bytes: U64 = 0
+
+    def __post_init__(self) -> None:
+        require_u64(from_seq=self.from_seq, max_batch_bytes=self.max_batch_bytes)
+
+    @property
+    def nodes(self) -> list[str]:
+        return [self.node] if isinstance(self.node, str) else self.node or []
+
+
+read_write = msgspec.json.Decoder(WriteBody)
+read_diff = msgspec.json.Decoder(DiffBody)
+read_config = msgspec.json.Decoder(TopicConfig)
+
+
+def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    """Read a body; raises Invalid."""
+    try:
+        if not body.isascii():
+            # msgspec doesn't look into what it leaves as it is.
+            body.decode()
+        return decoder.decode(body)
+    except UnicodeDecodeError as exc:
+        raise Invalid("the body is not UTF-8") from exc
+    except msgspec.MsgspecError as exc:
+        raise Invalid(str(exc)) from exc
+    except RecursionError as exc:
+        raise Invalid("the body is nested too deeply") from exc
+
+
+def records_of(body: WriteBody) -> list[Record]:
+    """Check the records of a write, in order, and return them as they are stored; raises what the first is refused for."""
+    if not body.records:
+        raise Invalid("`records` is empty")
+    if len(body.records) > MAX_RECORDS:
+        raise BatchTooLarge(f"more than {MAX_RECORDS} records")
+    common = None
+    if body.node is not None:
+        common = _limited("node", body.node, MAX_NODE_BYTES)
+    return [_record(given, common) for given in body.records]
+
+
+def key_of(body: WriteBody, header: str | None) -> bytes | None:
+    """Return the idempotency key, the body's before the header's; raises Invalid if it is too long."""
+    key = body.idempotency_key
+    if key is None and header is not None and header.isascii() and header.isprintable():
+        key = header
+    if key is None:
+        return None
+    encoded = key.encode()
+    if len(encoded) > MAX_KEY_BYTES:
+        raise Invalid(f"the idempotency key is longer than {MAX_KEY_BYTES} bytes")
+    return encoded
+
+
+def _record(given: RecordBody, common_node: bytes | None) -> Record:
+    data = bytes(given.data)
+    size = batch.compact_length(data)
+    tag = None if given.tag is None else _limited("tag", given.tag, MAX_TAG_BYTES)
+    node = common_node if given.node is None else _limited("node", given.node, MAX_NODE_BYTES)
+    meta = None
+    if given.meta:
+        meta = bytes(given.meta)
+        if meta == b"null":
+            meta = None
+        else:
+            size += _checked_meta_size(meta)
+    if size > MAX_RECORD_BYTES:
+        raise RecordTooLarge(f"a record has {size} bytes; at most {MAX_RECORD_BYTES} are possible")
+    return Record(data=data, size=size, tag=tag, node=node, meta=meta)
+
+
+def _limited(name: str, text: str, most: int) -> bytes:
+    # One character is at most four bytes: only longer texts need to be measured.
+    if len(text) * 4 > most and len(text.encode()) > most:
+        raise Invalid(f"`{name}` is longer than {most} bytes")
+    return batch.escape(text)
+
+
+def _checked_meta_size(meta: bytes) -> int:
+    size = batch.compact_length(meta)
+    if size > MAX_META_BYTES:
+        raise Invalid(f"`meta` has {size} bytes; at most {MAX_META_BYTES} are possible")
+    if meta.startswith(b"{") and len(_meta_keys.decode(meta)) > MAX_META_KEYS:
+        raise Invalid(f"`meta` has more than {MAX_META_KEYS} keys")
+    return size

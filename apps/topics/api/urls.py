@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from apps.topics.api import views
+
+app_name = "topics"
+urlpatterns = [
+    path("v0/topics/<str:topic>", views.TopicView.as_view(), name="topic"),
+    path("v0/topics/<str:topic>/diff", views.DiffView.as_view(), name="topic-diff"),
+]

@@ -1,0 +1,52 @@
+"""What the log refuses, by the codes of topics v0 §2.5."""
+
+from __future__ import annotations
+
+from apps.core.errors import Conflict, Invalid, NotFound, Unprocessable
+
+
+class TopicNotFound(NotFound):
+    """There is no such topic."""
+
+    code = "topic_not_found"
+
+    @classmethod
+    def of(cls, topic: str) -> TopicNotFound:
+        """Build the error that names the topic."""
+        return cls(f'no topic named "{topic}"', topic=topic)
+
+
+class BatchTooLarge(Invalid):
+    """Too many records in one request."""
+
+    code = "batch_too_large"
+
+
+class RecordTooLarge(Invalid):
+    """A record is larger than any may be, or a write larger than its topic."""
+
+    code = "record_too_large"
+
+
+class TopicFull(Unprocessable):
+    """The topic rejects what doesn't fit, and there is no room left."""
+
+    code = "topic_full"
+
+
+class TopicExistsIncompatible(Conflict):
+    """The topic exists as another kind."""
+
+    code = "topic_exists_incompatible"
+
+
+class TopicNotEmpty(Conflict):
+    """The topic still has records."""
+
+    code = "topic_not_empty"
+
+
+class NotAQueue(Conflict):
+    """The topic is a log."""
+
+    code = "not_a_queue"

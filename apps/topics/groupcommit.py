@@ -1,0 +1,200 @@
+"""Group commit: appends that arrive while one transaction is under way go together into the next.
+
+One commit then serves many clients, and a hot topic's lock is taken once for all of them. A group is one statement that
+is its own transaction; only what can't be made unseen (`admission`) takes a longer way. Nobody waits on purpose: the
+first append starts at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import psycopg
+from django.conf import settings
+
+from apps.core import sql
+from apps.core.errors import GyozaError, Throttled
+from apps.core.sse import wakeups
+from apps.topics import batch, queries, settling
+from apps.topics.admission import Append, Outcome, Written, admit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from apps.topics.batch import Record
+
+log = logging.getLogger(__name__)
+
+# A group that takes longer waits for somebody's lock; the other topics then go on beside it.
+_STALL_SECONDS = 0.01
+_GROUPS_AT_ONCE = 4
+_GROUP_RECORDS = 20_000
+_GROUP_BYTES = 16 * 1024 * 1024
+# What may wait before clients are told to come back later.
+_WAITING_BYTES = 256 * 1024 * 1024
+
+# SQLSTATE classes: connection exception, operator intervention (shutdown, crash).
+_CONNECTION_LOST = frozenset({"08", "57"})
+
+_committers: WeakKeyDictionary[asyncio.AbstractEventLoop, Committer] = WeakKeyDictionary()
+
+
+async def write(append: Append) -> Written:
+    """Append records and return where they are, once they are as durable as their topic asks.
+
+    Raises what the write is refused for. If the caller is cancelled the write is made all the same.
+    """
+    loop = asyncio.get_running_loop()
+    committer = _committers.get(loop)
+    if committer is None:
+        committer = _committers[loop] = Committer(loop)
+    return await committer.submit(append)
+
+
+class Committer:
+    """The appends of one event loop on their way into the log."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._waiting: dict[Append, asyncio.Future[Written]] = {}
+        self._waiting_bytes = 0
+        self._groups: set[asyncio.Task[None]] = set()
+        self._scheduled = False
+
+    def submit(self, append: Append) -> asyncio.Future[Written]:
+        """Take an append into the next group."""
+        if self._waiting_bytes + append.size > _WAITING_BYTES:
+            raise Throttled("more is being written than the disk takes")
+        future: asyncio.Future[Written] = self._loop.create_future()
+        self._waiting[append] = future
+        self._waiting_bytes += append.size
+        if not self._groups and not self._scheduled:
+            # Not at once: whatever else this turn of the loop brings comes along.
+            self._scheduled = True
+            self._loop.call_soon(self._start)
+        return future
+
+    def _start(self) -> None:
+        self._scheduled = False
+        if not self._waiting or len(self._groups) >= _GROUPS_AT_ONCE:
+            return
+        group: dict[Append, asyncio.Future[Written]] = {}
+        records = size = 0
+        for append, future in self._waiting.items():
+            records += len(append.records)
+            size += append.size
+            if group and (records > _GROUP_RECORDS or size > _GROUP_BYTES):
+                break
+            group[append] = future
+        for append in group:
+            del self._waiting[append]
+            self._waiting_bytes -= append.size
+        task = self._loop.create_task(self._commit(group))
+        self._groups.add(task)
+        stalled = self._loop.call_later(_STALL_SECONDS, self._start)
+
+        def finished(done: asyncio.Task[None]) -> None:
+            stalled.cancel()
+            self._groups.discard(done)
+            self._start()
+
+        task.add_done_callback(finished)
+
+    async def _commit(self, group: dict[Append, asyncio.Future[Written]]) -> None:
+        try:
+            outcomes = await _write_all(list(group))
+        except Exception as exc:
+            outcomes = {}
+            log.exception("a group of %d appends failed", len(group))
+            error: BaseException = exc
+        else:
+            error = RuntimeError("an append was lost on its way")
+        for append, future in group.items():
+            if future.done():
+                continue
+            outcome = outcomes.get(append, error)
+            if isinstance(outcome, Written):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+        _tell_readers(
+            {
+                append.topic
+                for append, outcome in outcomes.items()
+                if isinstance(outcome, Written) and not outcome.deduped
+            }
+        )
+
+
+def _tell_readers(topics: Iterable[str]) -> None:
+    channels = [queries.channel(topic) for topic in topics]
+    if channels:
+        wakeups.announce_soon(*channels)
+
+
+async def _write_all(appends: list[Append]) -> dict[Append, Outcome | psycopg.Error]:
+    """Write appends by the short way where possible, and judge the rest."""
+    limited = settings.GYOZA_MAX_TOTAL_BYTES > 0
+    outcomes: dict[Append, Outcome | psycopg.Error] = {}
+    plain = [append for append in appends if append.key is None and not limited]
+    if plain:
+        outcomes.update(await _each_on_its_own(_write_plain, plain))
+    left = [append for append in appends if append not in outcomes]
+    while left:
+        outcomes.update(await _each_on_its_own(admit, left))
+        left = [append for append in left if append not in outcomes]
+    return outcomes
+
+
+async def _write_plain(appends: list[Append]) -> dict[Append, Outcome]:
+    """Append to the topics that are there and have no cap: one statement, its own transaction."""
+    batches: dict[str, list[Record]] = {}
+    for append in appends:
+        batches.setdefault(append.topic, []).extend(append.records)
+    params = batch.append_params(batches, now=settling.now_ms(), roomy_only=True, relaxed=True)
+    started = time.perf_counter()
+    rows = (await sql.run_async("topics/append_records", **params)).rows
+    elapsed = (time.perf_counter() - started) * 1000
+    placed = batch.placed(rows)
+    following = {name: topic.first_seq for name, topic in placed.items()}
+    outcomes: dict[Append, Outcome] = {}
+    for append in appends:
+        topic = placed.get(append.topic)
+        if topic is None:
+            continue
+        first = following[append.topic]
+        following[append.topic] += len(append.records)
+        outcomes[append] = Written(
+            first_seq=first,
+            last_seq=first + len(append.records) - 1,
+            append_ms=elapsed,
+            # The flush is part of the statement's time; a class that doesn't wait for it says exactly 0.
+            fsync_ms=elapsed if topic.durable else 0.0,
+            has_listeners=topic.has_listeners,
+        )
+    return outcomes
+
+
+async def _each_on_its_own(
+    write: Callable[[list[Append]], Awaitable[dict[Append, Outcome]]], appends: list[Append]
+) -> dict[Append, Outcome | psycopg.Error]:
+    """Write appends together; if Postgres refuses, one by one, so that none fails for its neighbour's sake."""
+    outcomes: dict[Append, Outcome | psycopg.Error] = {}
+    try:
+        outcomes.update(await write(appends))
+    except psycopg.Error as exc:
+        if exc.sqlstate is None or exc.sqlstate[:2] in _CONNECTION_LOST:
+            # Perhaps the commit was not lost with it: writing again could write twice.
+            return dict.fromkeys(appends, exc)
+        if len(appends) == 1:
+            log.exception("Postgres refused an append")
+            return {appends[0]: exc}
+        for append in appends:
+            outcomes.update(await _each_on_its_own(write, [append]))
+    except GyozaError as exc:
+        outcomes.update(dict.fromkeys(appends, exc))
+    return outcomes

@@ -1,0 +1,12 @@
+"""Names of topics and routers (topics v0 §5)."""
+
+from __future__ import annotations
+
+import re
+
+_TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", re.ASCII)
+
+
+def is_topic_name(name: str) -> bool:
+    """Say whether a topic may be called that."""
+    return _TOPIC.fullmatch(name) is not None

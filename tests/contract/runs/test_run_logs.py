@@ -1,0 +1,139 @@
+"""runs.md §2: GET /runs/{id}/logs."""
+
+from __future__ import annotations
+
+import pytest
+
+from apps.core.threads import in_thread
+from apps.runs import transitions
+from apps.runs.models import LogChunk
+from apps.runs.states import RunState
+from apps.runs.transitions import LogPiece
+from tests import aio
+from tests.asgi_client import get, opened
+from tests.cast import make_key
+from tests.factories import make_run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def write(run, start, content, attempt=1):
+    LogChunk.objects.create(run=run, attempt=attempt, start=start, content=content)
+
+
+def text_of(url, **over):
+    async def scene():
+        async with opened(url, **over) as answer:
+            assert answer.headers["content-type"] == "text/plain; charset=utf-8"
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            return await answer.body()
+
+    return aio.run(scene())
+
+
+def followed(url, **over):
+    async def scene():
+        async with opened(url, **over) as answer:
+            return answer.status, await answer.frames()
+
+    return aio.run(scene())
+
+
+def test_it_is_the_bytes_of_the_op():
+    run = make_run(RunState.RUNNING)
+    for index in range(40):
+        write(run, index * 3, b"a\xff\n")
+    path = f"/runs/{run.id}/logs"
+    assert text_of(path) == b"a\xff\n" * 40
+    assert text_of(f"{path}?after=118") == b"\xff\n"
+    assert text_of(f"{path}?after=500") == b""
+
+
+def test_every_attempt_has_its_own():
+    run = make_run(RunState.RUNNING, current_attempt=2)
+    write(run, 0, b"one")
+    write(run, 0, b"two", attempt=2)
+    path = f"/runs/{run.id}/logs"
+    assert (text_of(path), text_of(f"{path}?attempt=1")) == (b"two", b"one")
+    assert aio.run(get(f"{path}?attempt=3"))[0] == 404
+
+
+def test_pieces_that_overlap_are_joined():
+    run = make_run(RunState.RUNNING)
+    write(run, 0, b"abcd")
+    write(run, 2, b"cdef")
+    write(run, 3, b"d")
+    assert text_of(f"/runs/{run.id}/logs") == b"abcdef"
+
+
+def test_followed_it_comes_as_it_is_written_and_ends_with_the_attempt():
+    run = make_run(RunState.RUNNING)
+    write(run, 0, b"one\n")
+
+    def say(content, start, *, ends=False):
+        with transitions.batch() as moves:
+            live = transitions.get_live(moves, run.id)
+            moves.append_log(LogPiece(run.id, 1, start, content))
+            if ends:
+                transitions.complete(moves, live, outputs={})
+
+    async def scene():
+        async with opened(f"/runs/{run.id}/logs?follow=true") as answer:
+            seen = [await answer.frame()]
+            await in_thread(say, b"two\n", 4)
+            seen.append(await answer.frame())
+            await in_thread(say, b"three", 8, ends=True)
+            return seen + await answer.frames()
+
+    frames = aio.run(scene())
+    assert [(frame.event, frame.id) for frame in frames] == [
+        ("log", "4"), ("log", "8"), ("log", "13"), ("end", ""),
+    ]  # fmt: skip
+    assert "".join(frame.data["text"] for frame in frames[:-1]) == "one\ntwo\nthree"
+    assert frames[-1].data == {"attempt": 1, "state": "COMPLETED"}
+
+
+def test_a_character_is_never_cut():
+    run = make_run(RunState.RUNNING)
+    write(run, 0, "ä".encode()[:1])
+
+    def finish():
+        with transitions.batch() as moves:
+            live = transitions.get_live(moves, run.id)
+            moves.append_log(LogPiece(run.id, 1, 1, "ä".encode()[1:] + b"\xe2\x82"))
+            transitions.complete(moves, live, outputs={})
+
+    async def scene():
+        async with opened(f"/runs/{run.id}/logs?follow=true") as answer:
+            await in_thread(finish)
+            return await answer.frames()
+
+    log, end = aio.run(scene())
+    assert (log.data["text"], log.id, end.event) == ("ä�", "4", "end")
+
+
+def test_it_is_resumed_by_the_byte():
+    run = make_run(RunState.COMPLETED)
+    write(run, 0, b"0123456789")
+    path = f"/runs/{run.id}/logs?follow=true"
+    status, frames = followed(path, last_event_id="4")
+    assert (status, frames[0].data["text"], frames[0].id) == (200, "456789", "10")
+    assert followed(path, last_event_id="10") == (204, [])
+    assert aio.run(get(path, last_event_id="x"))[0] == 400
+
+
+def test_a_long_log_is_read_in_parts():
+    run = make_run(RunState.FAILED)
+    for index in range(100):
+        write(run, index * 10, b"123456789\n")
+    _, frames = followed(f"/runs/{run.id}/logs?follow=true")
+    assert "".join(frame.data["text"] for frame in frames[:-1]) == "123456789\n" * 100
+    assert frames[-1].event == "end"
+
+
+def test_who_may_look():
+    run = make_run(op_definition="team.op")
+    path = f"/runs/{run.id}/logs"
+    assert text_of(path, key=make_key("reader", "read", "team.")) == b""
+    assert aio.run(get(path, key=make_key("stranger", "read", "other.")))[0] == 404
+    assert aio.run(get(path))[0] == 401
