@@ -5,6 +5,7 @@ python benchmarks/python_executor_noop.py [attempts] [at a time] [children]
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 import threading
@@ -27,7 +28,9 @@ def cpu_below(pid: int) -> float:
     """
     total = 0
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
+        if not entry.name.isdigit():
+            continue
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
             fields = (entry / "stat").read_text().rpartition(")")[2].split()
             if int(entry.name) == pid or int(fields[1]) == pid:
                 total += int((entry / "schedstat").read_text().split()[0])

@@ -302,10 +302,11 @@ class PythonExecutor(Executor):
         if not os.access(f"{self._absolute}/{attempt_id}", os.F_OK):
             return None
         directory = self.root / attempt_id
-        # Its nursery writes the handle as soon as it sees that its executor is gone.
+        # Its nursery writes the handle, or the outcome, as soon as it sees that its executor is gone.
         deadline = time.monotonic() + 2
         handle = files.read_handle(self.name, attempt_id, directory)
-        while handle is None and time.monotonic() < deadline:
+        ended = directory / workspace.OUTCOME
+        while handle is None and not ended.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
             handle = files.read_handle(self.name, attempt_id, directory)
         # No handle: the nursery died as well. It may have begun, so it is never begun again.
