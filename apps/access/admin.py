@@ -35,7 +35,7 @@ def _caller(request: HttpRequest) -> Caller:
 
 
 @admin.register(User)
-class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc]
+class UserAdmin(DjangoUserAdmin, ModelAdmin):  # type: ignore[misc, type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -107,7 +107,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
             services.revoke_key(key=key.pk, caller=_caller(request))
         self.message_user(request, f"Revoked: {len(keys)}", messages.SUCCESS)
 
-    @display(
+    @display(  # type: ignore[untyped-decorator]
         description="State", label={"valid": "success", "expired": "warning", "revoked": "danger"}
     )
     def state(self, key: ApiKey) -> str:

@@ -1,4 +1,4 @@
-"""The end of a web process: streams are told, then what was opened is closed."""
+"""The two ends of a web process: what listens starts; streams are told, then what was opened is closed."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _draining = False
+_openers: list[Callable[[], None]] = []
 _closers: list[Callable[[], Awaitable[None]]] = []
 
 
@@ -59,6 +60,12 @@ def _drain_first(
     server(number, frame)
 
 
+def on_open(opener: Callable[[], None]) -> None:
+    """Have something done in the event loop when the process begins to serve."""
+    if opener not in _openers:
+        _openers.append(opener)
+
+
 def on_close(closer: Callable[[], Awaitable[None]]) -> None:
     """Have something of the event loop closed when the process ends, before the database pool."""
     if closer not in _closers:
@@ -76,6 +83,8 @@ async def close() -> None:
 
 
 def reopen() -> None:
-    """Be a process that serves again; for a second application in one process, as in tests."""
+    """Be a process that serves, be it again (a second application in one process, as in tests)."""
     global _draining
     _draining = False
+    for opener in _openers:
+        opener()

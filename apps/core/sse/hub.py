@@ -129,10 +129,12 @@ class Hub:
     async def close(self) -> None:
         """Wake everybody and stop listening."""
         self.wake_all()
-        tasks = [task for task in (self._listener, self._sender) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        running = {task for task in (self._listener, self._sender) if task is not None}
+        while running:
+            # More than once: while it connects, redis-py takes a cancellation for its own timeout, and we try again.
+            for task in running:
+                task.cancel()
+            _, running = await asyncio.wait(running, timeout=0.1)
         self._listener = self._sender = None
         if self._client is not None:
             await self._client.aclose()

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from apps.access import auth, keyring, services
+from apps.core import lifespan
 from apps.core.errors import Unauthorized
 from apps.core.sse import hub
 from tests.cast import make_key
@@ -78,3 +79,14 @@ def test_this_process_revoking_takes_effect_with_the_commit():
     services.revoke_key(key="ci", caller="test")
     with pytest.raises(Unauthorized):
         auth.identify_now({"X-API-Key": secret})
+
+
+def test_a_process_listens_from_its_start_on(redis):
+    async def story():
+        lifespan.reopen()
+        ours = hub.current()
+        listens = ours in keyring._listening
+        await ours.close()
+        return listens
+
+    assert asyncio.run(story())
