@@ -57,8 +57,7 @@ docs: ## Write the generated reference pages.
 docs-check: ## Fail if a generated page is stale.
 	@$(SETUP) test manage.py docs --check
 
-check: ## Django's own checks, as for production, and migrations that were forgotten.
+check: ## Django's own checks, as for production.
 	@GYOZA_BEHIND_TLS=true $(SETUP) test manage.py check --deploy --fail-level WARNING
-	@$(RUN) manage.py makemigrations --check --dry-run
 
 ci: lint types layers check docs-check test-all ## What CI runs.
