@@ -55,12 +55,18 @@ class DefinitionForm(_Form):
 
     def clean(self) -> dict[str, Any]:
         cleaned = super().clean() or self.cleaned_data
+        # What is left empty is not given, which in the row is null.
+        for name in (*TEXT_FIELDS, "command"):
+            cleaned[name] = cleaned.get(name) or None
         try:
             work.read_definition(self.body(), python_ops=settings.GYOZA_PYTHON_OPS)
         except Invalid as exc:
             for error in exc.detail["errors"]:
                 self._complain(error["field"], error["message"])
         return cleaned
+
+    def _post_clean(self) -> None:
+        """Leave the row alone: the service judges and writes it, and replacing a version is no mistake."""
 
     def _complain(self, path: str, message: str) -> None:
         field = "name" if path == "id" else path.split(".")[0]
@@ -113,7 +119,7 @@ class DefinitionAdmin(ModelAdmin):  # type: ignore[misc]
     ) -> None:
         caller = caller_of_user(request.user)  # type: ignore[arg-type]
         definition, _ = services.deploy_definition(body=form.body(), caller=caller)
-        obj.pk = definition.pk
+        obj.pk, obj.name, obj.version = definition.pk, definition.name, definition.version
 
     def delete_model(self, request: HttpRequest, obj: Definition) -> None:
         caller = caller_of_user(request.user)  # type: ignore[arg-type]

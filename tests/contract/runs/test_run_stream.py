@@ -8,6 +8,7 @@ from apps.access.auth import ANONYMOUS
 from apps.access.services import issue_run_token
 from apps.core.threads import in_thread
 from apps.runs import services, transitions
+from apps.runs.models import Worker
 from apps.runs.services import RunSpec
 from apps.runs.states import EventType
 from tests import aio
@@ -26,7 +27,9 @@ def move(run, *verbs):
 
 
 def assign(moves, live):
-    transitions.assign(moves, live, worker_id=make_worker().id, gpu=None)
+    transitions.assign(
+        moves, live, worker_id=(Worker.objects.first() or make_worker()).id, gpu=None
+    )
 
 
 def info(moves, live):
