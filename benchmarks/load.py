@@ -46,8 +46,7 @@ class _Client(asyncio.Protocol):
         self.latencies_ms: list[float] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport: asyncio.Transport = transport  # type: ignore[assignment]
         self._send()
 
     def data_received(self, data: bytes) -> None:
@@ -55,8 +54,7 @@ class _Client(asyncio.Protocol):
         head, found, body = self._buffer.partition(b"\r\n\r\n")
         if not found:
             return
-        at = head.lower().index(b"content-length:") + 15
-        length = int(head[at : head.find(b"\r", at) if b"\r" in head[at:] else None])
+        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
         if len(body) < length:
             return
         if not head.startswith(b"HTTP/1.1 2"):

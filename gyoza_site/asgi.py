@@ -11,6 +11,6 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gyoza_site.settings")
 if not apps.ready:  # `manage.py serve` has set up already, its logging too
     django.setup(set_prefix=False)
 
-from apps.core.asgi import Application  # noqa: E402 - Django must be set up first
+from apps.core.asgi import Application
 
 application = Application()

@@ -28,6 +28,14 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
 
 
+def _once(run: Run, name: str, build: Callable[[], str]) -> str:
+    """Build a part of a run's page once: the theme asks for each field several times."""
+    parts: dict[str, str] = run.__dict__.setdefault("_shown", {})
+    if name not in parts:
+        parts[name] = build()
+    return parts[name]
+
+
 def _caller(request: HttpRequest) -> Caller:
     return caller_of_user(request.user)  # type: ignore[arg-type]
 
@@ -172,17 +180,27 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.display(description="timeline")
     def timeline(self, run: Run) -> str:
-        events = queries.timeline(run, attempt=run.current_attempt)[-200:]
-        return render_to_string("runs/admin_timeline.html", {"events": events})
+        def build() -> str:
+            events = queries.timeline(run, attempt=run.current_attempt)[-200:]
+            return render_to_string("runs/admin_timeline.html", {"events": events})
+
+        return _once(run, "timeline", build)
 
     @admin.display(description="attempts")
     def attempts(self, run: Run) -> str:
-        return render_to_string("runs/admin_attempts.html", {"attempts": queries.attempts(run)})
+        def build() -> str:
+            context = {"attempts": queries.attempts(run)}
+            return render_to_string("runs/admin_attempts.html", context)
+
+        return _once(run, "attempts", build)
 
     @admin.display(description="log")
     def log_tail(self, run: Run) -> str:
-        text = queries.log_tail(run).decode("utf-8", "replace")
-        return render_to_string("runs/admin_log.html", {"text": text})
+        def build() -> str:
+            text = queries.log_tail(run).decode("utf-8", "replace")
+            return render_to_string("runs/admin_log.html", {"text": text})
+
+        return _once(run, "log", build)
 
     @admin.action(description="Cancel", permissions=["operate"])
     def cancel(self, request: HttpRequest, queryset: QuerySet[Run]) -> None:

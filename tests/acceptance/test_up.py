@@ -15,7 +15,7 @@ import time
 import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import urlsplit
 
 import psutil
@@ -38,6 +38,8 @@ PATIENCE_S = 120
 class Up:
     """One `manage.py up`, with its output in a file."""
 
+    started: ClassVar[list[Up]] = []
+
     def __init__(self, clone: Path, *options: str, port: int | None = None, **popen: Any) -> None:
         self.clone = clone
         self.port = port or free_port()
@@ -54,6 +56,8 @@ class Up:
                 argv, cwd=clone, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
                 start_new_session=True, **popen,
             )  # fmt: skip
+
+        self.started.append(self)
 
     def text(self) -> str:
         return self.output.read_text("utf-8")
@@ -111,6 +115,9 @@ def copy(target: Path) -> Iterator[Path]:
     try:
         yield target
     finally:
+        for up in Up.started:
+            if up.clone == target and up.process.poll() is None:  # its test has failed
+                up.stop()
         data = target / ".gyoza/postgres"
         if data.is_symlink():
             shutil.rmtree(data.resolve())
@@ -130,15 +137,11 @@ def own_clone(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def up(clone: Path) -> Iterator[Up]:
+def up(clone: Path) -> Up:
     """Return one that has come to its card, first start included."""
     running = Up(clone)
-    try:
-        running.wait_for("Ctrl-C")
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.stop()
+    running.wait_for("Ctrl-C")
+    return running
 
 
 def test_it_shows_each_step_and_the_showcase(up: Up):

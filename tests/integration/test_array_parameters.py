@@ -10,7 +10,7 @@ import django; django.setup()
 from django.db import connection
 connection.ensure_connection()
 from apps.core import pgarray, sql
-print(sql.run_bound("topics/missing_topics", names=pgarray.texts(["a"])).rows)
+print(sql.run_bound("topics/missing_topics", names=pgarray.texts([b"a"])).rows)
 """
 
 

@@ -93,7 +93,7 @@ def test_the_page_of_a_run_shows_timeline_attempts_and_log(operator):
     assert "&lt;b&gt;half&lt;/b&gt; way" in page
     assert "line &lt;1&gt;" in page
     assert 'name="state"' not in page
-    assert queries_of(operator, f"/admin/runs/run/{run.id}/change/") <= 10
+    assert queries_of(operator, f"/admin/runs/run/{run.id}/change/") <= 7
 
 
 @pytest.mark.django_db
