@@ -130,12 +130,15 @@ class RunAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "id",
-                    ("state", "progress", "current_attempt", "priority"),
+                    ("state", "progress"),
+                    ("current_attempt", "priority"),
                     "error_message",
-                    ("op_definition", "op_version", "topic"),
-                    ("worker_id", "gpu", "exit_code"),
-                    ("created_at", "started_at", "finished_at"),
-                    ("scheduled_at", "cancel_requested_at"),
+                    ("op_definition", "op_version"),
+                    ("topic", "created_at"),
+                    ("worker_id", "gpu"),
+                    ("started_at", "finished_at"),
+                    ("exit_code", "cancel_requested_at"),
+                    "scheduled_at",
                 )
             },
         ),
