@@ -113,7 +113,9 @@ class Agent:
     def stop(self) -> None:
         """Drain, give back what has not ended by then, and say that the worker has left."""
         self.drain()
-        self._thread.join()
+        # Told to end before it had begun: there is no thread, and nothing is held.
+        if self._thread.ident is not None:
+            self._thread.join()
 
     # --- the loop -----------------------------------------------------------------------------
 
