@@ -11,15 +11,15 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+import msgspec
 from django.conf import settings
-from django.http import HttpResponse
 from django.utils.module_loading import import_string
 
 from apps.core import correlation, intake
 from apps.core.api import exception_handler
 from apps.core.api.scope import ANY, PUBLIC
 from apps.core.errors import Forbidden, MethodNotAllowed, Throttled, TooLarge, UnsupportedMediaType
-from apps.core.slim import SlimRequest
+from apps.core.slim import Answer, SlimRequest
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponseBase
 
-    Handler = Callable[..., Awaitable[HttpResponseBase]]
+    Response = Answer | HttpResponseBase
+    Handler = Callable[..., Awaitable[Response]]
     Endpoint = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 log = logging.getLogger(__name__)
@@ -72,19 +73,21 @@ class View:
         view = cls()
 
         async def endpoint(request: HttpRequest, **path: Any) -> HttpResponseBase:
-            return await view.dispatch(request, path)
+            response = await view.dispatch(request, path)
+            return response.for_django() if isinstance(response, Answer) else response
 
         endpoint.data_plane = True  # type: ignore[attr-defined]
+        endpoint.dispatch = view.dispatch  # type: ignore[attr-defined]
         endpoint.view_class = cls  # type: ignore[attr-defined]
         endpoint.csrf_exempt = True  # type: ignore[attr-defined]
         return endpoint
 
-    async def dispatch(self, request: HttpRequest, path: dict[str, Any]) -> HttpResponseBase:
+    async def dispatch(self, request: HttpRequest, path: dict[str, Any]) -> Response:
         """Answer a request; never raises but for cancellation and a client that has gone."""
         known = correlation.current()
         with nullcontext(known) if known else correlation.bound(choose(request)) as correlation_id:
             try:
-                response = await self._answer(request, path)
+                response: Response = await self._answer(request, path)
             except intake.ClientGone:
                 raise
             except Exception as exc:
@@ -92,7 +95,7 @@ class View:
         response.headers[correlation.HEADER] = correlation_id
         return response
 
-    async def _answer(self, request: HttpRequest, path: dict[str, Any]) -> HttpResponseBase:
+    async def _answer(self, request: HttpRequest, path: dict[str, Any]) -> Response:
         method = "GET" if request.method == "HEAD" else str(request.method)
         handler: Handler | None = (
             getattr(self, method.lower(), None) if method in _METHODS else None
@@ -120,9 +123,9 @@ def choose(request: HttpRequest) -> str:
     return correlation.choose(request.headers)
 
 
-def respond(body: bytes, status: int = 200) -> HttpResponse:
+def respond(body: bytes, status: int = 200) -> Answer:
     """Answer JSON text."""
-    return HttpResponse(body, content_type="application/json", status=status)
+    return Answer(body, status)
 
 
 async def body_of(request: HttpRequest) -> bytes:
@@ -173,9 +176,12 @@ def _slot(caller: Caller, *, counts: bool) -> Iterator[None]:
             del _under_way[key]
 
 
-def _failed(request: HttpRequest, exc: Exception) -> HttpResponse:
+def _failed(request: HttpRequest, exc: Exception) -> Answer:
     problem = exception_handler.problem_of(exc)
     if problem is None:
         log.error("%s %s failed", request.method, request.path, exc_info=exc)
         problem = exception_handler.internal()
-    return exception_handler.json_response(request, problem)
+    status, body, headers = exception_handler.rendered(request.path, problem)
+    answer = Answer(msgspec.json.encode(body), status)
+    answer.headers.update(headers)
+    return answer

@@ -10,7 +10,7 @@ from django.conf import settings
 from apps.core.errors import TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from typing import IO
 
     Scope = Mapping[str, Any]
@@ -32,16 +32,38 @@ def limit_for(path: str) -> int:
 
 async def read_bytes(scope: Scope, receive: Receive, limit: int) -> bytes:
     """Return the body; raises TooLarge as soon as that is certain, ClientGone if the client leaves."""
-    chunks = [chunk async for chunk in _chunks(scope, receive, limit)]
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    if _announced_length(scope) > limit:
+        raise _too_large(limit)
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk: bytes = message.get("body", b"")
+        if len(body) + len(chunk) > limit:
+            raise _too_large(limit)
+        if not message.get("more_body", False):
+            # Most bodies come in one piece and are not copied.
+            return bytes(body + chunk) if body else chunk
+        body += chunk
 
 
 async def read_file(scope: Scope, receive: Receive, limit: int) -> IO[bytes]:
     """Do as `read_bytes`, into a file that is in memory as long as it is small."""
+    if _announced_length(scope) > limit:
+        raise _too_large(limit)
     file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     try:
-        async for chunk in _chunks(scope, receive, limit):
-            file.write(chunk)
+        more, total = True, 0
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            total += len(message.get("body", b""))
+            if total > limit:
+                raise _too_large(limit)
+            file.write(message.get("body", b""))
+            more = message.get("more_body", False)
     except BaseException:
         file.close()
         raise
@@ -49,21 +71,8 @@ async def read_file(scope: Scope, receive: Receive, limit: int) -> IO[bytes]:
     return file
 
 
-async def _chunks(scope: Scope, receive: Receive, limit: int) -> AsyncIterator[bytes]:
-    if _announced_length(scope) > limit:
-        raise TooLarge(f"the body is larger than {limit} bytes")
-    total, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk: bytes = message.get("body", b"")
-        more = message.get("more_body", False)
-        total += len(chunk)
-        if total > limit:
-            raise TooLarge(f"the body is larger than {limit} bytes")
-        if chunk:
-            yield chunk
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"the body is larger than {limit} bytes")
 
 
 def _announced_length(scope: Scope) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpResponse
 from django.utils.functional import cached_property
 
 from apps.core import intake
@@ -84,23 +85,47 @@ class SlimRequest(ASGIRequest):
 
     async def take_body(self, limit: int) -> bytes:
         """Read the body; once."""
-        return await intake.read_bytes(dict(self.scope), self.receive, limit)
+        return await intake.read_bytes(self.scope, self.receive, limit)
+
+
+class Answer:
+    """An answer that is complete: all that the slim handler needs of a response, and a tenth of what Django's costs."""
+
+    __slots__ = ("body", "headers", "status")
+
+    def __init__(
+        self, body: bytes, status: int = 200, *, content_type: str = "application/json"
+    ) -> None:
+        self.body = body
+        self.status = status
+        self.headers = {"Content-Type": content_type}
+
+    def for_django(self) -> HttpResponse:
+        """Return it as Django's own handlers and test client expect it."""
+        return HttpResponse(self.body, status=self.status, headers=self.headers)
 
 
 async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a request by its view."""
+    """Answer a request by its view, which is a `core.dataplane.View`."""
     request = SlimRequest(scope, receive)
     request.resolver_match = match
     try:
-        response = await match.func(request, *match.args, **match.kwargs)
+        answer = await match.func.dispatch(request, match.kwargs)  # type: ignore[attr-defined]
     except ClientGone:
         return
-    if response.streaming:
-        await stream(response, receive, send)
-        return
-    await send(head_of(response))
-    body = b"" if scope["method"] == "HEAD" else response.content
-    await send({"type": "http.response.body", "body": body})
+    is_head = scope["method"] == "HEAD"
+    if isinstance(answer, Answer):
+        headers = [
+            (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers.items()
+        ]
+        headers.append((b"content-length", b"%d" % len(answer.body)))
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": b"" if is_head else answer.body})
+    elif answer.streaming:
+        await stream(answer, receive, send)
+    else:
+        await send(head_of(answer))
+        await send({"type": "http.response.body", "body": b"" if is_head else answer.content})
 
 
 async def stream(response: HttpResponseBase, receive: Receive, send: Send) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
     from apps.access.auth import Caller
+    from apps.core.slim import Answer
     from apps.runs.models import Run, RunEvent
     from apps.topics.queries import Page, Stored
 
@@ -44,7 +45,7 @@ MAX_WAIT_SECONDS = 30
 class FeedView(View):
     scope = {"GET": "read"}
 
-    async def get(self, request: HttpRequest, caller: Caller) -> HttpResponse:
+    async def get(self, request: HttpRequest, caller: Caller) -> Answer:
         query = Parameters(request.GET)
         topic = query.text("topic")
         after = query.text("after")

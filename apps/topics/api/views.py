@@ -15,9 +15,10 @@ from apps.topics.api import bodies
 from apps.topics.errors import TopicNotFound
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
 
     from apps.access.auth import Caller
+    from apps.core.slim import Answer
     from apps.topics.queries import JsonPage
 
 _json = msgspec.json.encode
@@ -33,7 +34,7 @@ class TopicView(View):
     other = "write"
     named = "topic"
 
-    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> HttpResponse:
+    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
         started = time.perf_counter()
         content = await body_of(request)
         require_json(request)
@@ -79,7 +80,7 @@ class DiffView(View):
     other = "write"
     named = "topic"
 
-    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> HttpResponse:
+    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
         started = time.perf_counter()
         content = await body_of(request)
         if content:
