@@ -41,6 +41,7 @@ QUERIES = {
     "a page in the middle": "/runs?topic=topic-{n}&state=COMPLETED&starting_after={middle}",
     "an hour of a topic": "/runs?topic=topic-{n}&created[gte]={begin}&created[lt]={end}",
     "everything": "/runs",
+    "the door alone": "/health",
 }
 
 

@@ -62,7 +62,8 @@ def runs_page(
 
     Raises Invalid for a cursor that is no run the caller may see.
     """
-    rows = _narrow(_visible_to(caller), chosen)
+    # What the wire leaves out and may be big.
+    rows = _narrow(_visible_to(caller), chosen).defer("env", "output_specs", "handle")
     backwards = ending_before is not None
     if starting_after is not None:
         rows = rows.filter(pk__lt=_known(starting_after, "starting_after", caller))
