@@ -12,7 +12,7 @@ import logging
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -369,6 +369,7 @@ class Agent:
             self._wake.clear()
             self._beat()
         try:
+            turns.take_turn(worker_id=self.worker_id, reports=self._last_words(), limit=0)
             turns.leave(worker_id=self.worker_id)
         except db.Error as exc:
             log.warning("could not say good-bye, runs go back when the worker is lost: %s", exc)
@@ -377,6 +378,17 @@ class Agent:
         for executor in self.executors.values():
             executor.close()
         db.connections.close_all()
+
+    def _last_words(self) -> list[Report]:
+        """Report what has ended by itself; what we have stopped goes back, with its log."""
+        reports = []
+        for held in self.held.values():
+            report = None if held.is_disowned else self._look(held)
+            if report is not None and report.ended is not None and report.ended.stopped:
+                report = replace(report, ended=None, given_back="the worker was shut down")
+            if report is not None:
+                reports.append(report)
+        return reports
 
     def _alive(self) -> bool:
         return any(
