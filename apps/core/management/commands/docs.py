@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.core.management.commands import docs_errors, docs_settings
+from apps.core.management.commands import docs_errors, docs_openapi, docs_settings
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
-PAGES = {"errors.md": docs_errors.page, "settings.md": docs_settings.page}
+PAGES = {
+    "errors.md": docs_errors.page,
+    "openapi.yaml": docs_openapi.page,
+    "settings.md": docs_settings.page,
+}
 
 
 class Command(BaseCommand):
