@@ -7,13 +7,14 @@ Statements run through `core.sql.run_async`; this module only lends connections.
 from __future__ import annotations
 
 import asyncio
+import select
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import connections
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, OperationalError
 from psycopg_pool import AsyncConnectionPool
 
 if TYPE_CHECKING:
@@ -58,12 +59,21 @@ async def _open() -> AsyncConnectionPool[Connection]:
         max_size=settings.GYOZA_DB_POOL,
         timeout=10,
         max_idle=60,
+        check=_check,
         open=False,
         name="gyoza-async",
     )
     _pools[loop] = pool
     await pool.open()
     return pool
+
+
+async def _check(lent: Connection) -> None:
+    """Refuse a connection that Postgres has closed while nobody used it, at the price of a system call."""
+    # Nothing is expected on an idle connection, so what can be read is a farewell or the end.
+    if select.select([lent.fileno()], [], [], 0)[0]:
+        await lent.close()  # else the pool would offer it again
+        raise OperationalError("Postgres has closed the connection")
 
 
 def _parameters() -> dict[str, Any]:

@@ -21,6 +21,7 @@ from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
 from apps.topics import batch, queries, settling
 from apps.topics.admission import Append, Outcome, Written, admit
+from apps.topics.names import is_topic_name
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -55,6 +56,12 @@ async def write(append: Append) -> Written:
     return await committer.submit(append)
 
 
+def groups_under_way() -> int:
+    """Return how many transactions of this event loop are under way."""
+    committer = _committers.get(asyncio.get_running_loop())
+    return 0 if committer is None else committer.groups_under_way
+
+
 class Committer:
     """The appends of one event loop on their way into the log."""
 
@@ -77,6 +84,10 @@ class Committer:
             self._scheduled = True
             self._loop.call_soon(self._start)
         return future
+
+    @property
+    def groups_under_way(self) -> int:
+        return len(self._groups)
 
     def _start(self) -> None:
         self._scheduled = False
@@ -140,7 +151,7 @@ async def _write_all(appends: list[Append]) -> dict[Append, Outcome | psycopg.Er
     """Write appends by the short way where possible, and judge the rest."""
     limited = settings.GYOZA_MAX_TOTAL_BYTES > 0
     outcomes: dict[Append, Outcome | psycopg.Error] = {}
-    plain = [append for append in appends if append.key is None and not limited]
+    plain = [a for a in appends if a.key is None and not limited and is_topic_name(a.topic)]
     if plain:
         outcomes.update(await _each_on_its_own(_write_plain, plain))
     left = [append for append in appends if append not in outcomes]

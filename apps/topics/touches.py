@@ -82,7 +82,7 @@ def _write_soon() -> None:
     writer = _writers.get(loop)
     if writer is None or writer.done():
         _writers[loop] = loop.create_task(_write_later(), name="touches")
-        lifespan.on_close(_close)
+        lifespan.on_close(close)
 
 
 async def _write_later() -> None:
@@ -97,7 +97,8 @@ async def _try_to_write() -> None:
         log.warning("when topics were read could not be stored: %s", exc)
 
 
-async def _close() -> None:
+async def close() -> None:
+    """Store what is left, and stop."""
     writer = _writers.pop(asyncio.get_running_loop(), None)
     if writer is not None:
         writer.cancel()

@@ -31,8 +31,11 @@ _hubs_lock = threading.Lock()
 def current() -> Hub:
     """Return the hub of the running event loop."""
     loop = asyncio.get_running_loop()
-    with _hubs_lock:
-        return _hubs.setdefault(loop, Hub())
+    found = _hubs.get(loop)
+    if found is None:
+        with _hubs_lock:
+            found = _hubs.setdefault(loop, Hub())
+    return found
 
 
 def wake_everywhere(channels: tuple[str, ...]) -> None:

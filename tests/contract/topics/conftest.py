@@ -1,0 +1,124 @@
+"""A client of /v0 for sync tests: the whole application runs in one event loop in another thread."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import msgspec
+import pytest
+
+from apps.core import asyncdb
+from apps.core.asgi import Application
+from apps.core.sse import hub
+from apps.topics import services, touches
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Iterator
+    from concurrent.futures import Future
+
+JSON = "application/json"
+
+
+class Api:
+    """Calls the application; bodies are JSON unless they are bytes already."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, app: Application) -> None:
+        self._loop = loop
+        self.app = app
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
+        self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
+
+    def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:
+        """Run a coroutine in the application's loop."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self.start(work).result(60)
+
+    def begin(
+        self, method: str, path: str, body: Any = None, *, key: str | None = None, **headers: str
+    ) -> Future[httpx.Response]:
+        """Send a request and return before it is answered."""
+        content = None
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            content = body if isinstance(body, bytes) else msgspec.json.encode(body)
+            given.setdefault("content-type", JSON)
+        if key is not None:
+            given["authorization"] = f"Bearer {key}"
+        given = {name: value for name, value in given.items() if value}
+        return self.start(self._client.request(method, path, content=content, headers=given))
+
+    def call(self, method: str, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        return self.begin(method, path, body, **options).result(60)
+
+    def get(self, path: str, **options: Any) -> httpx.Response:
+        return self.call("GET", path, **options)
+
+    def put(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        return self.call("PUT", path, body, **options)
+
+    def post(self, path: str, body: Any = None, **options: Any) -> httpx.Response:
+        return self.call("POST", path, body, **options)
+
+    def delete(self, path: str, **options: Any) -> httpx.Response:
+        return self.call("DELETE", path, **options)
+
+    def write(self, topic: str, *data: Any, **body: Any) -> httpx.Response:
+        """Write one record per argument."""
+        return self.post(
+            f"/v0/topics/{topic}", {"records": [{"data": one} for one in data], **body}
+        )
+
+    def diff(self, topic: str, **body: Any) -> Any:
+        """Read a topic and return the answer's JSON."""
+        answer = self.post(f"/v0/topics/{topic}/diff", body)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+
+@pytest.fixture(scope="session")
+def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture(scope="session")
+def _app() -> Application:
+    return Application()
+
+
+@pytest.fixture
+def api(
+    transactional_db: None, _loop: asyncio.AbstractEventLoop, _app: Application
+) -> Iterator[Api]:
+    services.forget()
+    client = Api(_loop, _app)
+    yield client
+
+    async def close() -> None:
+        await client._client.aclose()
+        await touches.close()
+        await hub.current().close()
+        await asyncdb.close()
+
+    client.run(close())
+
+
+def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:
+    """Assert that a request was refused so, and return the error's detail."""
+    assert answer.headers["content-type"] == JSON
+    body = answer.json()
+    assert (answer.status_code, body["error"]["code"]) == (status, code), answer.text
+    assert list(body) == ["error"]
+    assert set(body["error"]) <= {"code", "message", "detail"}
+    assert body["error"]["message"]
+    return body["error"].get("detail") or {}

@@ -1,0 +1,170 @@
+"""Group commit: what arrives together is committed together, and nobody pays for his neighbour."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+
+from apps.core import asyncdb, sql
+from apps.core.errors import Throttled
+from apps.topics import groupcommit, services
+from apps.topics.admission import Append, Written
+from apps.topics.batch import Record
+from apps.topics.models import Event, Topic
+from tests.aio import run
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _forget() -> None:
+    services.forget()
+
+
+def make_append(topic: str = "t", data: bytes = b"1", **over: Any) -> Append:
+    return Append(topic=topic, records=[Record(data=data, size=len(data))], size=len(data), **over)
+
+
+@pytest.fixture
+def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the statements that ran in the event loop."""
+    ran: list[str] = []
+    original = sql.run_async
+
+    async def run_async(name: str, /, **params: Any) -> sql.Result:
+        ran.append(name)
+        return await original(name, **params)
+
+    monkeypatch.setattr(sql, "run_async", run_async)
+    return ran
+
+
+def test_what_arrives_together_is_one_statement(statements: list[str]):
+    services.ensure_topics(["t", "u"])
+
+    async def scene() -> list[Written]:
+        return await asyncio.gather(
+            *[groupcommit.write(make_append("tu"[n % 2])) for n in range(100)]
+        )
+
+    written = run(scene())
+    assert statements == ["topics/append_records"]
+    assert [w.first_seq for w in written] == [n // 2 + 1 for n in range(100)]
+
+
+def test_one_that_postgres_refuses_fails_alone():
+    services.ensure_topics(["t"])
+
+    async def scene() -> list[Any]:
+        appends = [make_append(), make_append(data=b"\x00"), make_append()]
+        return await asyncio.gather(*map(groupcommit.write, appends), return_exceptions=True)
+
+    first, second, third = run(scene())
+    assert isinstance(second, psycopg.Error)
+    assert sorted([first.first_seq, third.first_seq]) == [1, 2]
+    assert Event.objects.count() == 2
+
+
+def test_a_topic_that_somebody_holds_does_not_hold_up_the_others():
+    services.ensure_topics(["held", "free"])
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Topic.objects.select_for_update().get(name="held")
+            held.set()
+            release.wait(30)
+        connection.close()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    held.wait(30)
+
+    async def scene() -> Written:
+        blocked = asyncio.create_task(groupcommit.write(make_append("held")))
+        while not groupcommit.groups_under_way():
+            await asyncio.sleep(0)
+        free = await groupcommit.write(make_append("free"))
+        assert not blocked.done()
+        release.set()
+        await blocked
+        return free
+
+    assert run(scene()).first_seq == 1
+    thread.join()
+
+
+def test_a_write_whose_caller_has_gone_is_made_all_the_same():
+    services.ensure_topics(["t"])
+
+    async def scene() -> Written:
+        gone = asyncio.create_task(groupcommit.write(make_append()))
+        await asyncio.sleep(0)
+        gone.cancel()
+        return await groupcommit.write(make_append())
+
+    assert run(scene()).last_seq <= 2
+    assert Event.objects.count() == 2
+
+
+def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(groupcommit, "_WAITING_BYTES", 3)
+
+    async def scene() -> list[Any]:
+        appends = [make_append() for _ in range(5)]
+        return await asyncio.gather(*map(groupcommit.write, appends), return_exceptions=True)
+
+    assert [type(outcome) for outcome in run(scene())] == [Written] * 3 + [Throttled] * 2
+
+
+def test_a_connection_that_breaks_is_not_tried_again(monkeypatch: pytest.MonkeyPatch):
+    """The commit may have happened: appending once more could append twice."""
+    services.ensure_topics(["t"])
+    slow = sql.statement("topics/append_records").replace(
+        "FROM moved m\n", "FROM moved m, pg_sleep(30)\n"
+    )
+    assert "pg_sleep" in slow
+    monkeypatch.setattr(sql, "statement", lambda name: slow)
+
+    async def scene() -> Any:
+        writing = asyncio.create_task(groupcommit.write(make_append()))
+        while not await asyncio.to_thread(terminate_sleepers):
+            pass
+        return await asyncio.gather(writing, return_exceptions=True)
+
+    def terminate_sleepers() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND wait_event = 'PgSleep'"
+            )
+            found = cursor.fetchall()
+        connection.close()
+        return bool(found)
+
+    [outcome] = run(scene())
+    assert isinstance(outcome, psycopg.OperationalError)
+    assert not Event.objects.exists()
+
+
+def test_an_idle_connection_that_postgres_has_closed_is_replaced():
+    services.ensure_topics(["t"])
+
+    async def scene() -> Written:
+        await groupcommit.write(make_append())
+        async with asyncdb.connection() as lent:
+            pid = lent.info.backend_pid
+        await asyncio.to_thread(terminate, pid)
+        return await groupcommit.write(make_append())
+
+    def terminate(pid: int) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 30000)", [pid])
+        connection.close()
+
+    assert run(scene()).first_seq == 2
