@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from drf_spectacular.renderers import OpenApiYamlRenderer
 from drf_spectacular.settings import spectacular_settings
+
+if TYPE_CHECKING:
+    from rest_framework.renderers import BaseRenderer
 
 
 def page() -> str:
     """Return the OpenAPI document of every endpoint."""
     schema = spectacular_settings.DEFAULT_GENERATOR_CLASS().get_schema(request=None, public=True)
-    written: bytes = OpenApiYamlRenderer().render(schema, renderer_context={})
-    return written.decode()
+    renderer: BaseRenderer = OpenApiYamlRenderer()
+    written = renderer.render(schema, renderer_context={})
+    return written if isinstance(written, str) else written.decode()
