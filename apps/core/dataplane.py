@@ -6,8 +6,7 @@ They work under the slim handler, under Django's own and under its test client a
 from __future__ import annotations
 
 import logging
-from collections import Counter
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -15,14 +14,21 @@ import msgspec
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from apps.core import correlation, intake
+from apps.core import correlation, intake, slots
 from apps.core.api import exception_handler
 from apps.core.api.scope import ANY, PUBLIC
-from apps.core.errors import Forbidden, MethodNotAllowed, Throttled, TooLarge, UnsupportedMediaType
+from apps.core.errors import (
+    Forbidden,
+    GyozaError,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    UnsupportedMediaType,
+)
 from apps.core.slim import Answer, SlimRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Mapping
     from uuid import UUID
 
     from django.http import HttpRequest, HttpResponseBase
@@ -32,9 +38,6 @@ if TYPE_CHECKING:
     Endpoint = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 log = logging.getLogger(__name__)
-
-# Requests under way in this process, by key (topics v0 §4.2).
-_under_way: Counter[UUID] = Counter()
 
 
 class Caller(Protocol):
@@ -64,6 +67,8 @@ class View:
     named: ClassVar[str | None] = None
     run_token: ClassVar[bool] = False
     query_token: ClassVar[bool] = False
+    # What a method that the view doesn't have is answered.
+    refusal: ClassVar[type[GyozaError]] = MethodNotAllowed
     # Open streams don't count as requests under way.
     is_stream: ClassVar[bool] = False
 
@@ -102,17 +107,29 @@ class View:
         )
         scope = self.scope.get(method, self.other) if handler else self.other
         if scope == PUBLIC:
-            return await _called(handler, method)(request, None, **path)
+            return await self._called(handler, method)(request, None, **path)
         token = request.GET.get("token") if self.query_token else None
         caller = await _identify()(request.headers, query_token=token)
-        with _slot(caller, counts=not self.is_stream):
+        with slots.held(None if self.is_stream else caller.key_id):
             if caller.run_id is not None and not self.run_token:
                 raise Forbidden("a run's token opens only what belongs to the run")
             if scope != ANY:
                 caller.require(scope)
             if self.named is not None and not caller.sees(path[self.named]):
                 raise Forbidden("this name is not within the key's prefixes")
-            return await _called(handler, method)(request, caller, **path)
+            return await self._called(handler, method)(request, caller, **path)
+
+    def _called(self, handler: Handler | None, method: str) -> Handler:
+        if handler is None:
+            raise self.refusal
+        return handler
+
+
+class NothingView(View):
+    """Stands where nothing is, so that who may know is decided first and the answer is JSON."""
+
+    scope = {}
+    refusal = NotFound
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH"})
@@ -151,29 +168,6 @@ def require_json(request: HttpRequest) -> None:
 def _identify() -> Callable[..., Awaitable[Caller]]:
     found: Callable[..., Awaitable[Caller]] = import_string(settings.GYOZA_IDENTIFY)
     return found
-
-
-def _called(handler: Handler | None, method: str) -> Handler:
-    if handler is None:
-        raise MethodNotAllowed(f"{method} is not possible here")
-    return handler
-
-
-@contextmanager
-def _slot(caller: Caller, *, counts: bool) -> Iterator[None]:
-    key, most = caller.key_id, settings.GYOZA_MAX_INFLIGHT_PER_KEY
-    if key is None or not counts or not most:
-        yield
-        return
-    if _under_way[key] >= most:
-        raise Throttled("too many requests at once", limit="max_inflight_per_key", max=most)
-    _under_way[key] += 1
-    try:
-        yield
-    finally:
-        _under_way[key] -= 1
-        if not _under_way[key]:
-            del _under_way[key]
 
 
 def _failed(request: HttpRequest, exc: Exception) -> Answer:

@@ -2,10 +2,15 @@ from __future__ import annotations
 
 from django.urls import path
 
+from apps.core.dataplane import NothingView
 from apps.topics.api import views
 
 app_name = "topics"
 urlpatterns = [
     path("v0/topics/<str:topic>", views.TopicView.as_view(), name="topic"),
     path("v0/topics/<str:topic>/diff", views.DiffView.as_view(), name="topic-diff"),
+    path("v0/topics/<str:topic>/<path:rest>", views.NothingBelowTopicView.as_view()),
+    path("v0", NothingView.as_view()),
+    path("v0/<path:rest>", NothingView.as_view()),
+    path("v0/", NothingView.as_view()),
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from apps.core import lifespan
-from apps.core.dataplane import View, body_of, require_json, respond
+from apps.core.dataplane import NothingView, View, body_of, require_json, respond
 from apps.core.errors import Forbidden
 from apps.core.sse import wakeups
 from apps.topics import groupcommit, queries, touches
@@ -89,6 +89,12 @@ class DiffView(View):
         wait = min(body.wait_ms, WAIT_MS_MAX) / 1000
         page = await (_read_or_wait(topic, body, wait) if wait else _read(topic, body))
         return respond(_diff_answer(topic, page, started))
+
+
+class NothingBelowTopicView(NothingView):
+    # §3.3: what is not recognised below a topic fails closed.
+    other = "write"
+    named = "topic"
 
 
 def flag(request: HttpRequest, name: str, *, default: bool) -> bool:

@@ -3,7 +3,8 @@
 WITH topic AS (
   SELECT id, head, earliest, cap_floor, ttl_floor, source_floor,
          -- Nothing is read until retention, or what a crash of Postgres left, has been written down (B.4, B.12).
-         (ttl_ms > 0 AND earliest_ts < %(now)s::bigint - ttl_ms) OR NOT EXISTS (SELECT FROM topics_intact) AS unsettled,
+         (ttl_ms > 0 AND coalesce(earliest_ts < %(now)s::bigint - ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
+           AS unsettled,
          CASE WHEN %(after)s::bigint > head THEN earliest - 1 ELSE greatest(%(after)s::bigint, earliest - 1) END AS start
   FROM topics_topic
   WHERE name = %(name)s::text
