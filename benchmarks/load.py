@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -78,16 +79,21 @@ class _Client(asyncio.Protocol):
         self._transport.write(request)
 
 
+def _itself(client: _Client) -> _Client:
+    return client
+
+
 async def run(url: str, following: Callable[[], bytes | None], *, connections: int) -> Load:
     """Send requests over so many connections until `following` returns None."""
     loop = asyncio.get_running_loop()
     parts = urlsplit(url)
+    address = parts.hostname or "127.0.0.1"
     clients, ends = [], []
     started = time.perf_counter()
     for _ in range(connections):
         done: asyncio.Future[None] = loop.create_future()
         client = _Client(following, done)
-        await loop.create_connection(lambda client=client: client, parts.hostname, parts.port)
+        await loop.create_connection(partial(_itself, client), address, parts.port or 80)
         clients.append(client)
         ends.append(done)
     await asyncio.gather(*ends)

@@ -58,6 +58,12 @@ class Answer:
             if frame is not None:
                 return frame
 
+    async def next_frame(self) -> Frame:
+        """Return the next frame that carries data; there must be one."""
+        frame = await self.frame()
+        assert frame is not None, "the stream has ended"
+        return frame
+
     async def frames(self) -> list[Frame]:
         """Return every frame until the stream ends."""
         found = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 def assert_problem(response: Any, status: int, code: str, *fields: str) -> dict[str, Any]:
@@ -14,3 +16,9 @@ def assert_problem(response: Any, status: int, code: str, *fields: str) -> dict[
         named = {error["field"] for error in body["error"]["detail"]["errors"]}
         assert named == set(fields), body
     return dict(body["error"])
+
+
+def present(value: T | None) -> T:
+    """Assert that there is a value, and return it."""
+    assert value is not None
+    return value

@@ -12,5 +12,3 @@ os.environ.update(servers.environment())
 from gyoza_site.settings import *
 
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-# Nobody runs collectstatic for tests, and whitenoise warns about a directory that is not there.
-STATIC_ROOT = None

@@ -83,7 +83,9 @@ def submit(gyoza: System, topic: str, count: int, clients: int, **run: Any) -> l
     return ids
 
 
-def assert_each_ended_once(gyoza: System, topic: str, ids: list[str], events: list[dict]) -> None:
+def assert_each_ended_once(
+    gyoza: System, topic: str, ids: list[str], events: list[dict[str, Any]]
+) -> None:
     ends = Counter(event["run_id"] for event in events if event["type"] in TERMINAL)
     assert ends == Counter(ids)
     cursors = [int(event["cursor"]) for event in events]
@@ -101,7 +103,7 @@ def assert_each_ended_once(gyoza: System, topic: str, ids: list[str], events: li
 
 
 def test_a_consumer_sees_each_of_500_runs_end_exactly_once(worker):
-    found: list[dict] = []
+    found: list[dict[str, Any]] = []
     reader = threading.Thread(target=lambda: found.extend(follow(worker, "many", until=500)))
     reader.start()
     ids = submit(worker, "many", 500, clients=8)

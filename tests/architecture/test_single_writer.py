@@ -22,7 +22,7 @@ def sources() -> list[Path]:
 def writes_of_state(path: Path) -> list[str]:
     found = []
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        targets = []
+        targets: list[ast.expr] = []
         if isinstance(node, ast.Assign):
             targets = node.targets
         elif isinstance(node, ast.AugAssign | ast.AnnAssign):
@@ -34,7 +34,7 @@ def writes_of_state(path: Path) -> list[str]:
                 and target.attr == "state"
                 and not (isinstance(target.value, ast.Name) and target.value.id == "self")
             ):
-                found.append(f"{path}:{node.lineno}: .state =")
+                found.append(f"{path}:{target.lineno}: .state =")
         if (
             isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
@@ -11,10 +12,13 @@ from apps.access import services
 from apps.core.api.parsers import MAX_BODY_BYTES
 from tests.cast import client_for
 
+if TYPE_CHECKING:
+    from rest_framework.test import APIClient
+
 pytestmark = [pytest.mark.django_db, pytest.mark.urls("tests.contract.door_urls")]
 
 
-def refused(response, status, code):
+def refused(response: Any, status: int, code: str) -> dict[str, Any]:
     assert response.status_code == status, response.content
     assert response["Content-Type"] == "application/json"
     body = response.json()
@@ -22,10 +26,16 @@ def refused(response, status, code):
     assert body["error"]["code"] == code
     assert body["error"]["message"]
     assert set(body["error"]) <= {"code", "message", "detail"}
-    return body["error"]
+    return dict(body["error"])
 
 
-def post(client, body, content_type="application/json", path="/door/echo", **extra):
+def post(
+    client: APIClient,
+    body: Any,
+    content_type: str = "application/json",
+    path: str = "/door/echo",
+    **extra: Any,
+) -> Any:
     return client.generic("POST", path, body, content_type=content_type, **extra)
 
 
@@ -167,7 +177,7 @@ class TestBodies:
         refused(post(client_for(), body), 400, "invalid_request")
 
     def test_a_mebibyte_is_the_limit(self):
-        def of_size(size):
+        def of_size(size: int) -> bytes:
             return b'{"a":"' + b"x" * (size - 8) + b'"}'
 
         assert post(client_for(), of_size(MAX_BODY_BYTES)).status_code == 201

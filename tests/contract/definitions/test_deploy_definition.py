@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -25,7 +26,7 @@ BODY = {
 }
 
 
-def post(key, body=BODY, **headers):
+def post(key: str, body: Any = BODY, **headers: str) -> Any:
     return client_for(key).post("/definitions", body, format="json", headers=headers)
 
 

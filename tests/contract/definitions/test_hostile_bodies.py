@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from apps.definitions.models import Definition
@@ -11,7 +13,7 @@ from tests.cast import client_for
 START = '{"id":"team.op","version":"1","command":["true"],"description":'
 
 
-def post(key, text, content_type="application/json"):
+def post(key: str, text: str | bytes, content_type: str = "application/json") -> Any:
     data = text if isinstance(text, bytes) else text.encode()
     return client_for(key).post("/definitions", data, content_type=content_type)
 

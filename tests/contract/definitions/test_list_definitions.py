@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -10,8 +12,11 @@ from tests.asserts import assert_problem
 from tests.cast import client_for
 from tests.factories import make_definition
 
+if TYPE_CHECKING:
+    from rest_framework.test import APIClient
 
-def names(client, query=""):
+
+def names(client: APIClient, query: str = "") -> tuple[list[str], bool]:
     answer = client.get(f"/definitions{query}").json()
     return [f"{row['id']}@{row['version']}" for row in answer["data"]], answer["has_more"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from apps.access.models import AuditEntry
@@ -13,11 +15,11 @@ from tests.factories import make_run
 from tests.pull_worker import PullWorker
 
 
-def call(key, method, path, body=None):
+def call(key: str, method: str, path: str, body: Any = None) -> Any:
     return getattr(client_for(key), method)(path, body, format="json")
 
 
-def team_run(state=RunState.PENDING, **over):
+def team_run(state: RunState = RunState.PENDING, **over: Any) -> Run:
     return make_run(state, op_definition="team.op", **over)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
@@ -12,7 +14,7 @@ from tests.cast import client_for, make_key
 from tests.factories import make_definition
 
 
-def post(key, runs, **headers):
+def post(key: str, runs: Any, **headers: str) -> Any:
     return client_for(key).post("/runs/batch", {"runs": runs}, format="json", headers=headers)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from apps.runs.models import Run
@@ -10,7 +12,7 @@ from tests.cast import client_for, make_key
 from tests.factories import make_definition
 
 
-def post(key, path, body, **headers):
+def post(key: str, path: str, body: Any, **headers: str) -> Any:
     return client_for(key).post(path, body, format="json", headers=headers)
 
 

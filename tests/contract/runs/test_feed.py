@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import transaction
@@ -18,22 +19,25 @@ from tests.asgi_client import get
 from tests.cast import make_key
 from tests.factories import make_run
 
+if TYPE_CHECKING:
+    from apps.runs.models import Run
+
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def note(run, *messages):
+def note(run: Run, *messages: str) -> None:
     with transitions.batch() as moves:
         live = transitions.get_live(moves, run.id)
         for message in messages:
             moves.note(live, EventType.INFO, message, {"n": 1})
 
 
-def publish(topic, data, **over):
+def publish(topic: str, data: str, **over: Any) -> None:
     with transaction.atomic():
         append_events([NewEvent(topic=topic, data=data, **over)])
 
 
-def feed(query, **over):
+def feed(query: str, **over: Any) -> tuple[int, Any]:
     return aio.run(get(f"/events?{query}", **over))
 
 
@@ -102,7 +106,7 @@ def test_what_was_removed_unseen_is_told():
 def test_a_long_poll_is_woken_by_the_commit():
     run = make_run(topic="batch")
 
-    async def scene():
+    async def scene() -> tuple[int, Any]:
         waiting = asyncio.create_task(get("/events?topic=batch&wait=30"))
         await asyncio.sleep(0)
         await in_thread(note, run, "news")

@@ -48,7 +48,7 @@ def test_it_comes_with_the_timeline_of_the_live_attempt(owner, retried):
 def test_the_timeline_of_any_attempt(owner, retried):
     client = client_for(owner)
 
-    def types(query=""):
+    def types(query: str = "") -> list[str]:
         answer = client.get(f"/runs/{retried.id}/events{query}").json()
         return [event["type"] for event in answer["data"]]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
@@ -13,19 +14,22 @@ from apps.core import clock, ids
 from apps.runs.models import Run
 from apps.runs.queries import _first_id
 from apps.runs.states import RunState
-from tests.asserts import assert_problem
+from tests.asserts import assert_problem, present
 from tests.cast import client_for
 from tests.factories import make_run
 
+if TYPE_CHECKING:
+    from rest_framework.test import APIClient
 
-def listed(client, query=""):
+
+def listed(client: APIClient, query: str = "") -> tuple[list[str], bool]:
     answer = client.get(f"/runs{query}")
     assert answer.status_code == 200, answer.content
     body = answer.json()
     return [row["id"] for row in body["data"]], body["has_more"]
 
 
-def some_ids(*runs):
+def some_ids(*runs: Run) -> list[str]:
     return [str(run.id) for run in runs]
 
 
@@ -219,10 +223,10 @@ def test_each_filter_reads_an_index(admin_key, query, index):
     assert "Seq Scan" not in plan
 
 
-def fill_runs(count):
+def fill_runs(count: int) -> None:
     """Make runs a second apart, over 100 topics, 50 ops and three states, in one statement."""
     row = make_run(RunState.COMPLETED)
-    columns = [field.column for field in Run._meta.concrete_fields]
+    columns = [present(field.column) for field in Run._meta.concrete_fields]
     over = {
         "id": "(lpad(to_hex(n * 1000::bigint), 12, '0') || '70008000' || lpad(to_hex(n), 12, '0'))::uuid",
         "state": "CASE n %% 50 WHEN 0 THEN 'FAILED' WHEN 1 THEN 'CANCELLED' ELSE 'COMPLETED' END",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -55,7 +56,7 @@ def test_state_and_outputs_by_patch(worker, run):
     attempt, lease = worker.leases[str(run.id)]
     proof = {"attempt": attempt, "lease": lease}
 
-    def patch(**members):
+    def patch(**members: Any) -> Any:
         return worker.client.patch(f"/runs/{run.id}", members, format="json")
 
     assert patch(state="RUNNING", **proof).json()["state"] == "RUNNING"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from apps.core.threads import in_thread
@@ -10,19 +12,22 @@ from apps.runs.models import LogChunk
 from apps.runs.states import RunState
 from apps.runs.transitions import LogPiece
 from tests import aio
-from tests.asgi_client import get, opened
+from tests.asgi_client import Frame, get, opened
 from tests.cast import make_key
 from tests.factories import make_run
+
+if TYPE_CHECKING:
+    from apps.runs.models import Run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def write(run, start, content, attempt=1):
+def write(run: Run, start: int, content: bytes, attempt: int = 1) -> None:
     LogChunk.objects.create(run=run, attempt=attempt, start=start, content=content)
 
 
-def text_of(url, **over):
-    async def scene():
+def text_of(url: str, **over: Any) -> bytes:
+    async def scene() -> bytes:
         async with opened(url, **over) as answer:
             assert answer.headers["content-type"] == "text/plain; charset=utf-8"
             assert answer.headers["x-content-type-options"] == "nosniff"
@@ -31,8 +36,8 @@ def text_of(url, **over):
     return aio.run(scene())
 
 
-def followed(url, **over):
-    async def scene():
+def followed(url: str, **over: Any) -> tuple[int, list[Frame]]:
+    async def scene() -> tuple[int, list[Frame]]:
         async with opened(url, **over) as answer:
             return answer.status, await answer.frames()
 
@@ -77,11 +82,11 @@ def test_followed_it_comes_as_it_is_written_and_ends_with_the_attempt():
             if ends:
                 transitions.complete(moves, live, outputs={})
 
-    async def scene():
+    async def scene() -> list[Frame]:
         async with opened(f"/runs/{run.id}/logs?follow=true") as answer:
-            seen = [await answer.frame()]
+            seen = [await answer.next_frame()]
             await in_thread(say, b"two\n", 4)
-            seen.append(await answer.frame())
+            seen.append(await answer.next_frame())
             await in_thread(say, b"three", 8, ends=True)
             return seen + await answer.frames()
 
@@ -103,7 +108,7 @@ def test_a_character_is_never_cut():
             moves.append_log(LogPiece(run.id, 1, 1, "ä".encode()[1:] + b"\xe2\x82"))
             transitions.complete(moves, live, outputs={})
 
-    async def scene():
+    async def scene() -> list[Frame]:
         async with opened(f"/runs/{run.id}/logs?follow=true") as answer:
             await in_thread(finish)
             return await answer.frames()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from apps.access.auth import ANONYMOUS
@@ -12,48 +14,56 @@ from apps.runs.models import Worker
 from apps.runs.services import RunSpec
 from apps.runs.states import EventType
 from tests import aio
-from tests.asgi_client import get, opened
+from tests.asgi_client import Frame, get, opened
 from tests.cast import make_key
 from tests.factories import make_run, make_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from apps.runs.models import Run
+    from apps.runs.transitions import Batch, Live
+
+    Verb = Callable[[Batch, Live], None]
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def move(run, *verbs):
+def move(run: Run, *verbs: Verb) -> None:
     with transitions.batch() as moves:
         live = transitions.get_live(moves, run.id)
         for verb in verbs:
             verb(moves, live)
 
 
-def assign(moves, live):
+def assign(moves: Batch, live: Live) -> None:
     transitions.assign(
         moves, live, worker_id=(Worker.objects.first() or make_worker()).id, gpu=None
     )
 
 
-def info(moves, live):
+def info(moves: Batch, live: Live) -> None:
     moves.note(live, EventType.INFO, "line\nbreak")
 
 
-def complete(moves, live):
+def complete(moves: Batch, live: Live) -> None:
     transitions.complete(moves, live, outputs={"n": 1})
 
 
-def fail(moves, live):
+def fail(moves: Batch, live: Live) -> None:
     transitions.fail(moves, live, error="broken")
 
 
-def reopen(moves, live):
+def reopen(moves: Batch, live: Live) -> None:
     transitions.reopen(moves, live, reason="again")
 
 
-def cancel(moves, live):
+def cancel(moves: Batch, live: Live) -> None:
     transitions.cancel(moves, live, reason="")
 
 
-def frames_of(url, **over):
-    async def scene():
+def frames_of(url: str, **over: Any) -> tuple[int, list[Frame]]:
+    async def scene() -> tuple[int, list[Frame]]:
         async with opened(url, **over) as answer:
             return answer.status, await answer.frames()
 
@@ -78,13 +88,13 @@ def test_first_the_run_then_each_event_then_the_end():
 def test_events_come_as_they_happen():
     run = make_run()
 
-    async def scene():
+    async def scene() -> list[Frame]:
         async with opened(f"/runs/{run.id}/stream") as answer:
             assert answer.headers["content-type"].startswith("text/event-stream")
-            seen = [await answer.frame()]
+            seen = [await answer.next_frame()]
             for verbs in ([assign], [transitions.start], [info], [complete]):
                 await in_thread(move, run, *verbs)
-                seen.append(await answer.frame())
+                seen.append(await answer.next_frame())
             assert await answer.frame() is None
             return seen
 
@@ -112,9 +122,9 @@ def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back():
 def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot():
     run = services.create_runs(requests=[RunSpec(command=["true"])], caller=ANONYMOUS)[0]
 
-    async def scene():
+    async def scene() -> tuple[str, str]:
         async with opened(f"/runs/{run.id}/stream") as answer:
-            state = (await answer.frame()).data
+            state = (await answer.next_frame()).data
             await in_thread(move, run, assign, transitions.start, complete)
             for frame in await answer.frames():
                 state["state"] = frame.data["state"]

@@ -28,7 +28,7 @@ class Api:
     def __init__(self, loop: asyncio.AbstractEventLoop, app: Application) -> None:
         self._loop = loop
         self.app = app
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)  # type: ignore[arg-type]
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         self._client = httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
     def start(self, work: Coroutine[Any, Any, Any]) -> Future[Any]:

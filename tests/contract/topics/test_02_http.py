@@ -53,7 +53,7 @@ def test_a_body_over_the_limit_is_refused_before_it_is_parsed(api: Api, settings
 
 def test_a_body_of_unknown_length_is_cut_off_at_the_limit(api: Api, settings):
     settings.GYOZA_BODY_LIMITS = {**settings.GYOZA_BODY_LIMITS, "/v0/": 100}
-    sent = []
+    sent: list[int] = []
 
     async def endless() -> Any:
         while len(sent) < 1000:

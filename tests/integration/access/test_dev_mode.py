@@ -38,7 +38,8 @@ def test_a_key_of_the_environment_closes_them_too():
     with pytest.raises(Unauthorized):
         auth.identify_now({})
     caller = auth.identify_now({"X-API-Key": "hunter2"})
-    assert (caller.scopes, caller.prefixes) == ({"read"}, ("team.",))
+    assert caller.scopes == {"read"}
+    assert caller.prefixes == ("team.",)
 
 
 @pytest.mark.parametrize(

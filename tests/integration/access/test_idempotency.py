@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
@@ -13,26 +14,36 @@ from apps.access.models import IdempotencyRecord
 from apps.access.scopes import ALL
 from apps.core import clock
 from apps.core.errors import Invalid
+from tests.asserts import present
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CALLER = Caller(name="one", scopes=ALL)
 OTHER = Caller(name="run:x", scopes=ALL, user_id=7)
 
 
-def make(made, answer=None):
-    def create():
+def make(made: list[int], answer: Any = None) -> Callable[[], tuple[int, Any]]:
+    def create() -> tuple[int, Any]:
         made.append(1)
         return 201, answer if answer is not None else {"id": len(made)}
 
     return create
 
 
-def once(create, *, key="k", caller=CALLER, fingerprint=b"f"):
+def once(
+    create: Callable[[], tuple[int, Any]],
+    *,
+    key: str | None = "k",
+    caller: Caller = CALLER,
+    fingerprint: bytes = b"f",
+) -> tuple[int, Any, bool]:
     return services.once(caller=caller, key=key, fingerprint=fingerprint, create=create)
 
 
 @pytest.mark.django_db
 def test_a_repeat_answers_the_first_result():
-    made = []
+    made: list[int] = []
     assert once(make(made)) == (201, {"id": 1}, False)
     assert once(make(made)) == (201, {"id": 1}, True)
     assert made == [1]
@@ -46,7 +57,7 @@ def test_an_answer_may_be_given_as_json_text():
 
 @pytest.mark.django_db
 def test_without_a_key_each_is_new():
-    made = []
+    made: list[int] = []
     assert once(make(made), key=None) == (201, {"id": 1}, False)
     assert once(make(made), key=None) == (201, {"id": 2}, False)
     assert not IdempotencyRecord.objects.exists()
@@ -54,7 +65,7 @@ def test_without_a_key_each_is_new():
 
 @pytest.mark.django_db
 def test_owners_do_not_share_keys():
-    made = []
+    made: list[int] = []
     once(make(made))
     assert once(make(made), caller=OTHER) == (201, {"id": 2}, False)
 
@@ -92,7 +103,7 @@ def test_a_longer_key_is_refused():
 
 @pytest.mark.django_db
 def test_a_day_later_the_key_is_free():
-    made = []
+    made: list[int] = []
     now = clock.now()
     with time_machine.travel(now, tick=False) as traveller:
         once(make(made))
@@ -115,11 +126,13 @@ def test_trimming_removes_what_is_older_than_a_day(monkeypatch):
     assert [r.key for r in IdempotencyRecord.objects.all()] == ["young"]
 
 
-def race(first_ends, *, fingerprints=(b"f", b"f")):
+def race(
+    first_ends: Callable[[], tuple[int, Any]], *, fingerprints: tuple[bytes, bytes] = (b"f", b"f")
+) -> tuple[dict[str, Any], list[str]]:
     """Run two requests with one key: the second starts while the first is inside `create`."""
     inside, asked = threading.Event(), threading.Event()
-    answers = {}
-    made = []
+    answers: dict[str, Any] = {}
+    made: list[str] = []
 
     def slow():
         inside.set()
@@ -151,7 +164,7 @@ def race(first_ends, *, fingerprints=(b"f", b"f")):
     return answers, made
 
 
-def wait_for_a_blocked_session():
+def wait_for_a_blocked_session() -> None:
     """Return once Postgres says that a session waits for another's lock."""
     for _ in range(100_000):
         with connection.cursor() as cursor:
@@ -159,7 +172,7 @@ def wait_for_a_blocked_session():
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
                 " AND cardinality(pg_blocking_pids(pid)) > 0"
             )
-            if cursor.fetchone()[0]:
+            if present(cursor.fetchone())[0]:
                 return
     raise AssertionError("nobody waits")
 

@@ -15,7 +15,7 @@ from tests.cast import caller_for, make_key
 pytestmark = pytest.mark.django_db
 
 
-def bearer(secret):
+def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 

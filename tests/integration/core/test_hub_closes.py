@@ -9,7 +9,7 @@ from apps.core.sse import hub
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 5, 9, 12, 16, 20, 30])
 def test_it_closes_whatever_its_subscriber_is_doing(redis, steps):
-    async def story():
+    async def story() -> list[asyncio.Task[object]]:
         ours = hub.current()
         ours.add(hub.Subscription(ours, ["any"]))
         for _ in range(steps):

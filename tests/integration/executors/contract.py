@@ -9,13 +9,14 @@ import sys
 import threading
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
 from apps.runs.executors.base import Executor, ExecutorFailure, Handle, LaunchSpec, Message, Outcome
 from apps.runs.executors.supervision import proctree
 from apps.runs.executors.supervision.output import LOG_LIMIT, LOG_NOTICE
+from tests.asserts import present
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 PROJECT = Path(__file__).resolve().parents[3]
 # Not an expectation: only what keeps a broken test from waiting for ever.
 HANG = 60
+T = TypeVar("T")
 _numbers = count()
 
 
@@ -82,6 +84,10 @@ class Contract:
         """Wait for the outcome, woken by the executor's news alone."""
         return self._until(lambda: self.executor.poll(handle))
 
+    def outputs(self, handle: Handle) -> dict[str, Any]:
+        """Wait for the outcome and return its outputs, which there must be."""
+        return present(self.outcome(handle).outputs)
+
     def said(self, handle: Handle) -> list[Message]:
         """Wait for the first messages."""
         return self._until(lambda: self.executor.read_messages(handle, 0)[0])
@@ -97,11 +103,10 @@ class Contract:
         with self._heard:
             self._heard.notify_all()
 
-    def _until(self, look: Callable[[], Any]) -> Any:
+    def _until(self, look: Callable[[], T | None]) -> T:
         with self._heard:
-            if not self._heard.wait_for(look, HANG):
-                pytest.fail("no news")
-        return look()
+            found = self._heard.wait_for(look, HANG)
+        return found or pytest.fail("no news")
 
     def test_it_runs_an_op_to_its_outcome(self):
         outcome, _ = self.run("double", inputs={"n": 21})
@@ -276,7 +281,7 @@ class SupervisedContract(Contract):
 
     def test_a_killed_supervisor_is_noticed_and_takes_the_op_along(self):
         handle = self.launch("resist")
-        pids = self.said(handle)[0].payload["pids"]
+        pids = present(self.said(handle)[0].payload)["pids"]
         os.kill(handle.pid, 9)
         outcome = self.outcome(handle)
         assert outcome.lost
@@ -299,7 +304,7 @@ class SupervisedContract(Contract):
 
     def test_a_forced_stop_reaches_children_in_other_sessions(self):
         handle = self.launch("resist")
-        pids = self.said(handle)[0].payload["pids"]
+        pids = present(self.said(handle)[0].payload)["pids"]
         assert all(map(proctree.born, pids))
         self.executor.stop(handle, grace=0)
         self.outcome(handle)
@@ -308,7 +313,7 @@ class SupervisedContract(Contract):
     def test_what_an_op_leaves_running_ends_with_it(self):
         outcome, _ = self.run("leave_family")
         assert outcome.succeeded
-        assert not any(map(proctree.born, outcome.outputs["pids"]))
+        assert not any(map(proctree.born, present(outcome.outputs)["pids"]))
 
     def test_a_shorter_grace_overtakes_a_longer_one(self):
         handle = self.launch("resist")
@@ -377,7 +382,7 @@ class SupervisedContract(Contract):
             monkeypatch.setenv(secret, "secret")
         mine = {"MINE": "yes", "GYOZA_RUN_ID": "forged"}
         outcome, handle = self.run("look_around", inputs={"q": 1}, env=mine, gpu_id=3)
-        seen = outcome.outputs
+        seen = present(outcome.outputs)
         home = str(self.root / handle.attempt_id)
         assert "secret" not in seen["env"].values()
         assert seen["env"]["MINE"] == "yes"

@@ -4,6 +4,7 @@ import contextlib
 import os
 import select
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from apps.runs.executors.base import ExecutorFailure
 from apps.runs.executors.python import PythonExecutor
+from tests.asserts import present
 from tests.integration.executors.contract import HANG, SupervisedContract
 
 HERE = str(Path(__file__).parent)
@@ -46,39 +48,39 @@ class TestPythonExecutor(SupervisedContract):
         assert "before the callable returned" in outcome.error
 
     def test_a_crash_is_named_and_the_next_attempt_gets_a_fresh_child(self):
-        before, _ = self.run("warm_ops:identity")
+        before = self.outputs(self.launch("warm_ops:identity"))
         outcome, _ = self.run("warm_ops:segfault")
         assert outcome.signal == 11
         assert "SIGSEGV" in outcome.error
-        after, _ = self.run("warm_ops:identity")
-        assert after.succeeded
-        assert after.outputs["pid"] != before.outputs["pid"]
+        after = self.outputs(self.launch("warm_ops:identity"))
+        assert after["pid"] != before["pid"]
 
     def test_children_are_reused_and_modules_stay_warm(self):
-        first, _ = self.run("warm_ops:identity")
-        second, _ = self.run("warm_ops:identity")
-        assert second.outputs == {"pid": first.outputs["pid"], "calls": first.outputs["calls"] + 1}
+        first = self.outputs(self.launch("warm_ops:identity"))
+        second = self.outputs(self.launch("warm_ops:identity"))
+        assert second == {"pid": first["pid"], "calls": first["calls"] + 1}
 
     def test_what_one_attempt_changes_the_next_does_not_see(self):
-        before, _ = self.run("warm_ops:surroundings")
+        before = self.outputs(self.launch("warm_ops:surroundings"))
         self.run("warm_ops:make_a_mess")
-        after, _ = self.run("warm_ops:surroundings")
+        after = self.outputs(self.launch("warm_ops:surroundings"))
         for seen in (before, after):
             for name in ("HOME", "TMPDIR", "GYOZA_INPUTS", "GYOZA_OUTPUTS", "GYOZA_STORAGE_DIR"):
-                del seen.outputs["env"][name]
-        assert after.outputs == before.outputs
+                del seen["env"][name]
+        assert after == before
 
     def test_variables_of_one_attempt_are_gone_in_the_next(self):
-        with_it, _ = self.run("warm_ops:surroundings", env={"MINE": "1"})
-        without, _ = self.run("warm_ops:surroundings")
-        assert with_it.outputs["env"]["MINE"] == "1"
-        assert "MINE" not in without.outputs["env"]
-        assert without.outputs["env"]["TOP"] == "yes"
+        with_it = self.outputs(self.launch("warm_ops:surroundings", env={"MINE": "1"}))
+        without = self.outputs(self.launch("warm_ops:surroundings"))
+        assert with_it["env"]["MINE"] == "1"
+        assert "MINE" not in without["env"]
+        assert without["env"]["TOP"] == "yes"
 
     def test_temporary_files_go_where_the_attempt_says(self):
         for _ in range(2):
-            outcome, handle = self.run("warm_ops:temporary")
-            assert outcome.outputs["path"].startswith(str(self.root / handle.attempt_id / "tmp"))
+            handle = self.launch("warm_ops:temporary")
+            path = self.outputs(handle)["path"]
+            assert path.startswith(str(self.root / handle.attempt_id / "tmp"))
 
     @pytest.mark.parametrize(
         ("name", "error"),
@@ -112,7 +114,7 @@ class TestPythonExecutor(SupervisedContract):
 
     def test_many_at_once_all_end(self):
         handles = [self.launch("double", inputs={"n": n}) for n in range(50)]
-        found = [self.outcome(handle).outputs["doubled"] for handle in handles]
+        found = [self.outputs(handle)["doubled"] for handle in handles]
         assert found == [n * 2 for n in range(50)]
 
     def test_attempts_wait_for_a_free_child_and_can_be_stopped_there(self):
@@ -166,7 +168,7 @@ class TestPythonExecutor(SupervisedContract):
         outcome = self._until(lambda: executor.poll(handle))
         # ProcessLookupError: it has ended even before we looked.
         with contextlib.suppress(ProcessLookupError):
-            child = os.pidfd_open(outcome.outputs["pid"])
+            child = os.pidfd_open(present(outcome.outputs)["pid"])
             poller = select.poll()
             poller.register(child, select.POLLIN)
             assert poller.poll(HANG * 1000)
@@ -177,7 +179,7 @@ class TestPythonExecutor(SupervisedContract):
     def test_launches_held_together_all_begin(self):
         with self.executor.together():
             handles = [self.launch("double", inputs={"n": n}) for n in range(5)]
-        assert [self.outcome(h).outputs["doubled"] for h in handles] == [0, 2, 4, 6, 8]
+        assert [self.outputs(handle)["doubled"] for handle in handles] == [0, 2, 4, 6, 8]
 
     def test_a_child_is_replaced_after_its_share(self, tmp_path):
         options = {"base_dir": HERE, "max_runs_per_child": 1}
@@ -186,7 +188,8 @@ class TestPythonExecutor(SupervisedContract):
         pids = set()
         for _ in range(3):
             handle = executor.launch(self.spec("warm_ops:identity"))
-            pids.add(self._until(lambda handle=handle: executor.poll(handle)).outputs["pid"])
+            outcome = self._until(partial(executor.poll, handle))
+            pids.add(present(outcome.outputs)["pid"])
             executor.forget(handle)
         executor.close()
         assert len(pids) == 3

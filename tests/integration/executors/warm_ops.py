@@ -61,7 +61,7 @@ def make_a_mess(inputs: JSON) -> None:
     os.umask(0o777)
     signal.alarm(600)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    sys.stdout = None  # type: ignore[assignment]
+    sys.stdout = None
 
 
 def temporary(inputs: JSON) -> JSON:

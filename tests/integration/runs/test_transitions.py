@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,7 +10,11 @@ from apps.runs import transitions
 from apps.runs.models import Attempt, Run, RunEvent
 from apps.runs.states import MOVES, EventType, RunState
 from apps.topics.models import Event
+from tests.asserts import present
 from tests.factories import make_run, make_worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.django_db
 S = RunState
@@ -35,7 +40,7 @@ def test_a_run_goes_from_pending_to_completed():
     assert run.lease
     moved(run, transitions.start, handle={"pid": 7})
     assert (run.state, run.handle) == (S.RUNNING, {"pid": 7})
-    moved(run, transitions.complete, outputs={"label": "cat"}, exit_code=0)
+    run = moved(run, transitions.complete, outputs={"label": "cat"}, exit_code=0)
     assert (run.state, run.progress, run.outputs) == (S.COMPLETED, 100, {"label": "cat"})
     assert (run.lease, run.worker_id) == (None, worker.id)
     assert timeline(run) == [
@@ -55,7 +60,7 @@ def test_two_moves_in_one_batch_are_both_told():
     assert timeline(run) == [(0, "STARTED", "RUNNING"), (1, "COMPLETED", "COMPLETED")]
 
 
-VERBS = {
+VERBS: dict[str, tuple[Callable[..., object], dict[str, Any], RunState]] = {
     "assign": (transitions.assign, {"worker_id": "worker-1", "gpu": None}, S.ASSIGNED),
     "start": (transitions.start, {}, S.RUNNING),
     "complete": (transitions.complete, {"outputs": {}}, S.COMPLETED),
@@ -88,7 +93,7 @@ def test_a_failed_attempt_with_attempts_left_waits_for_the_next():
     moved(run, transitions.add_outputs, outputs={"rows": 3})
     moved(run, transitions.fail, error="boom", exit_code=3)
     assert (run.state, run.current_attempt, run.progress, run.outputs) == (S.PENDING, 2, 0, {})
-    assert 4 < (run.scheduled_at - run.queued_at).total_seconds() < 6
+    assert 4 < (present(run.scheduled_at) - run.queued_at).total_seconds() < 6
     assert [(t, s) for _, t, s in timeline(run, 1)] == [
         ("PROGRESS", "RUNNING"),
         ("ERROR", "RUNNING"),
@@ -173,7 +178,7 @@ def test_what_ops_say_never_breaks_the_write():
 def test_an_error_leaves_nothing_of_the_batch():
     good, bad = make_run(S.RUNNING), make_run(S.COMPLETED)
 
-    def both():
+    def both() -> None:
         with transitions.batch() as moves:
             lives = moves.lock([good.id, bad.id])
             transitions.complete(moves, lives[good.id], outputs={})

@@ -6,6 +6,7 @@ from apps.runs import turns
 from apps.runs.models import LogChunk, RunEvent, Worker
 from apps.runs.states import RunState, WorkerState
 from apps.runs.turns import Ended, Report, Said
+from tests.asserts import present
 from tests.factories import make_run, make_worker
 
 S = RunState
@@ -61,7 +62,7 @@ def test_a_repeated_report_changes_nothing():
     register()
     run = make_run(S.RUNNING, worker=Worker.objects.get())
     report = Report(
-        run.id, 1, run.lease, said=[Said("info", msg="x")], message_offset=9, log=b"abc"
+        run.id, 1, present(run.lease), said=[Said("info", msg="x")], message_offset=9, log=b"abc"
     )
     turn(report)
     turn(report)
@@ -77,7 +78,7 @@ def test_a_stale_report_is_refused(wrong):
     report = Report(
         run.id,
         1 if wrong == "attempt" else 2,
-        "old" if wrong == "lease" else run.lease,
+        "old" if wrong == "lease" else present(run.lease),
         ended=success(),
     )
     assert turn(report).refused == [report]
@@ -90,7 +91,8 @@ def test_a_stale_report_does_not_spoil_its_neighbours():
     worker = Worker.objects.get()
     stale, good = make_run(S.RUNNING, worker=worker), make_run(S.RUNNING, worker=worker)
     turn(
-        Report(stale.id, 1, "old", ended=success()), Report(good.id, 1, good.lease, ended=success())
+        Report(stale.id, 1, "old", ended=success()),
+        Report(good.id, 1, present(good.lease), ended=success()),
     )
     good.refresh_from_db()
     assert good.state == S.COMPLETED
@@ -99,7 +101,7 @@ def test_a_stale_report_does_not_spoil_its_neighbours():
 def test_outputs_that_break_their_specs_fail_the_attempt():
     register()
     run = make_run(S.RUNNING, worker=Worker.objects.get(), output_specs={"rows": {"type": "int"}})
-    turn(Report(run.id, 1, run.lease, ended=success(outputs={"rows": "many"})))
+    turn(Report(run.id, 1, present(run.lease), ended=success(outputs={"rows": "many"})))
     run.refresh_from_db()
     assert run.state == S.FAILED
     assert "rows" in run.error_message
@@ -108,8 +110,12 @@ def test_outputs_that_break_their_specs_fail_the_attempt():
 def test_outputs_said_earlier_count_for_the_specs():
     register()
     run = make_run(S.RUNNING, worker=Worker.objects.get(), output_specs={"rows": {"type": "int"}})
-    turn(Report(run.id, 1, run.lease, said=[Said("output", 3, msg="rows")], message_offset=5))
-    turn(Report(run.id, 1, run.lease, message_offset=5, ended=success()))
+    turn(
+        Report(
+            run.id, 1, present(run.lease), said=[Said("output", 3, msg="rows")], message_offset=5
+        )
+    )
+    turn(Report(run.id, 1, present(run.lease), message_offset=5, ended=success()))
     run.refresh_from_db()
     assert (run.state, run.outputs) == (S.COMPLETED, {"rows": 3})
 
@@ -119,7 +125,14 @@ def test_a_cancelled_op_that_has_stopped_is_cancelled():
     run = make_run(S.RUNNING, worker=Worker.objects.get(), retry_policy={"max_attempts": 5})
     run.__class__.objects.filter(pk=run.pk).update(cancel_requested_at=run.created_at)
     assert turn().held[run.id].cancel_requested_at is not None
-    turn(Report(run.id, 1, run.lease, ended=success(exit_code=None, error="killed", stopped=True)))
+    turn(
+        Report(
+            run.id,
+            1,
+            present(run.lease),
+            ended=success(exit_code=None, error="killed", stopped=True),
+        )
+    )
     run.refresh_from_db()
     assert run.state == S.CANCELLED
 
@@ -128,7 +141,7 @@ def test_an_op_that_can_not_be_started_fails_and_says_why():
     register()
     run = make_run(S.ASSIGNED, worker=Worker.objects.get(), retry_policy={"max_attempts": 5})
     ended = success(exit_code=None, error="no such file: foo", permanent=True)
-    turn(Report(run.id, 1, run.lease, ended=ended))
+    turn(Report(run.id, 1, present(run.lease), ended=ended))
     run.refresh_from_db()
     assert (run.state, run.error_message) == (S.FAILED, "no such file: foo")
 
@@ -148,7 +161,7 @@ def test_a_turn_costs_the_same_queries_whatever_it_reports(django_assert_max_num
     runs = [make_run(S.RUNNING, worker=worker, topic=f"t{n % 3}") for n in range(30)]
     for _ in range(30):
         make_run(topic="t0")
-    reports = [Report(run.id, 1, run.lease, ended=success()) for run in runs]
+    reports = [Report(run.id, 1, present(run.lease), ended=success()) for run in runs]
     with django_assert_max_num_queries(12):
         result = turn(*reports, limit=100)
     assert len(result.claims) == 30
@@ -157,6 +170,10 @@ def test_a_turn_costs_the_same_queries_whatever_it_reports(django_assert_max_num
 def test_an_op_whose_supervisor_vanished_counts_as_a_loss():
     register()
     run = make_run(S.RUNNING, worker=Worker.objects.get())
-    turn(Report(run.id, 1, run.lease, ended=success(exit_code=None, error="gone", lost=True)))
+    turn(
+        Report(
+            run.id, 1, present(run.lease), ended=success(exit_code=None, error="gone", lost=True)
+        )
+    )
     run.refresh_from_db()
     assert (run.state, run.losses, run.failures) == (S.PENDING, 1, 0)

@@ -171,7 +171,11 @@ def test_commit_order_is_seq_order_for_every_reader() -> None:
                     with connection.cursor() as cursor:
                         cursor.execute("SELECT pg_sleep(0.003)")
 
-    readers = [threading.Thread(target=lambda n=n: (read(n), connection.close())) for n in range(3)]
+    def follow(number: int) -> None:
+        read(number)
+        connection.close()
+
+    readers = [threading.Thread(target=follow, args=(number,)) for number in range(3)]
     for reader in readers:
         reader.start()
     errors = in_threads(writers, write)
@@ -223,9 +227,9 @@ def explain(name: str, params: dict[str, Any]) -> dict[str, Any]:
     from django.db.backends.postgresql.base import ServerBindingCursor
 
     connection.ensure_connection()
-    cursor = ServerBindingCursor(connection.connection)
+    cursor: Any = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
     cursor.execute("EXPLAIN (FORMAT JSON) " + sql.statement(name), params)
-    return cursor.fetchone()[0][0]["Plan"]  # type: ignore[index,no-any-return]
+    return dict(cursor.fetchone()[0][0]["Plan"])
 
 
 def walk(plan: dict[str, Any]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ import time_machine
 from django.db import connection
 
 from apps.core import sql
+from apps.core.sse import wakeups
 from apps.topics import queries, services
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent, append_events
@@ -206,7 +207,7 @@ def test_the_feed_pages_without_loss_or_repeat():
 def test_a_waiting_feed_is_woken_by_an_append(redis: object):
     async def scene() -> queries.Page:
         waiting = asyncio.create_task(queries.read_feed("t", 0, 10, wait=60))
-        while "topic:t" not in queries.wakeups.hub()._waiters:
+        while "topic:t" not in wakeups.hub()._waiters:
             await asyncio.sleep(0)
         await asyncio.to_thread(write)
         return await waiting
@@ -224,7 +225,7 @@ def test_the_statements_use_the_indexes_named_in_their_headers():
     with connection.cursor() as cursor:
         cursor.execute("SET enable_seqscan = off")
         try:
-            params = {"name": "t", "after": 0, "limit": 10, "now": 0}
+            params: dict[str, Any] = {"name": "t", "after": 0, "limit": 10, "now": 0}
             cursor.execute("EXPLAIN " + sql.statement("topics/read_after"), params)
             plan = str(cursor.fetchall())
         finally:

@@ -99,7 +99,7 @@ def test_without_redis_waiters_look_again_soon(settings) -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_one_message_after_commit_carries_all_channels(redis: Redis) -> None:
-    with redis.pubsub(ignore_subscribe_messages=True) as listener:
+    with redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
         listener.subscribe(hub.REDIS_CHANNEL)
         listener.get_message(timeout=5)
         with transaction.atomic():

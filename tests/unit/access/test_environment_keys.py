@@ -1,16 +1,22 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from apps.access import keyring, tokens
+from tests.asserts import present
+
+if TYPE_CHECKING:
+    from apps.access.caller import Caller
 
 
-def parse(text):
+def parse(text: str) -> dict[bytes, Caller]:
     return {entry.digest: entry.caller for entry in keyring.parse_environment_keys(text)}
 
 
-def only(text):
+def only(text: str) -> Caller:
     (caller,) = parse(text).values()
     return caller
 
@@ -77,10 +83,10 @@ def test_every_digest_is_compared_to_the_end(monkeypatch):
         compared.append(stored)
         return stored == given
 
-    monkeypatch.setattr(keyring.hmac, "compare_digest", compare)
+    monkeypatch.setattr("apps.access.keyring.hmac.compare_digest", compare)
     entries = tuple(keyring.parse_environment_keys("one,two,three"))
     snapshot = keyring.Snapshot(entries, False, 0.0, {})
-    assert snapshot.find("one").caller.name == "environment key 1"
+    assert present(snapshot.find("one")).caller.name == "environment key 1"
     assert len(compared) == 3
     compared.clear()
     assert snapshot.find("unknown") is None

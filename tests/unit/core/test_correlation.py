@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory
 
 from apps.core import correlation, ids
@@ -40,19 +40,18 @@ def test_the_middleware_binds_and_echoes():
 
 
 def test_requests_at_the_same_time_keep_apart():
-    async def view(request):
+    async def view(request: HttpRequest) -> HttpResponse:
         before = correlation.current()
         await asyncio.sleep(0)
         assert correlation.current() == before
         return HttpResponse(before)
 
-    async def both():
+    async def both() -> list[HttpResponse]:
         middleware = correlation.CorrelationMiddleware(view)
-        return await asyncio.gather(
-            *(
-                middleware(RequestFactory().get("/", headers={"X-Correlation-ID": name}))
-                for name in ("one", "two")
-            )
-        )
+        calls = [
+            middleware(RequestFactory().get("/", headers={"X-Correlation-ID": name}))
+            for name in ("one", "two")
+        ]
+        return list(await asyncio.gather(*calls))
 
     assert [response.content for response in asyncio.run(both())] == [b"one", b"two"]

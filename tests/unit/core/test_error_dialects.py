@@ -1,24 +1,31 @@
 from __future__ import annotations
 
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from apps.core import correlation, errors
 from apps.core.api import dialects
 from apps.core.api.exception_handler import FOLDS, STATUS, fold, problem_of, rendered, status_of
+from tests.asserts import present
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
-def descendants(kind):
+def descendants(kind: type[errors.GyozaError]) -> Iterator[type[errors.GyozaError]]:
     yield kind
     for child in kind.__subclasses__():
         yield from descendants(child)
 
 
-def render(path, error):
-    return rendered(path, problem_of(error))
+def render(path: str, error: Exception) -> Any:
+    return rendered(path, present(problem_of(error)))
 
 
 @pytest.mark.parametrize(
-    "kind", sorted(set(descendants(errors.GyozaError)), key=lambda k: k.__qualname__)
+    "kind", sorted(set(descendants(errors.GyozaError)), key=attrgetter("__qualname__"))
 )
 def test_every_error_has_a_status_and_a_sentence(kind):
     assert 400 <= STATUS[next(k for k in kind.__mro__ if k in STATUS)] <= 599
@@ -147,7 +154,7 @@ def test_postgres_being_away_is_unavailable():
     from psycopg_pool import PoolTimeout
 
     for gone in (OperationalError("gone"), psycopg.OperationalError("gone"), PoolTimeout("full")):
-        problem = problem_of(gone)
+        problem = present(problem_of(gone))
         assert (problem.status, problem.code) == (503, "unavailable")
         assert "gone" not in problem.message
 
@@ -158,7 +165,7 @@ def test_nested_errors_of_a_serializer_are_flattened():
     error = fold(
         ValidationError({"runs": [{}, {"inputs": {"a": ["bad"]}}], "x": ["worse", "still"]})
     )
-    assert error.detail["errors"] == [
+    assert present(error).detail["errors"] == [
         {"field": "runs.1.inputs.a", "message": "bad"},
         {"field": "x", "message": "worse"},
         {"field": "x", "message": "still"},

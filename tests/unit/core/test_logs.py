@@ -11,7 +11,7 @@ from apps.core import correlation, logs
 SECRET = "gyk_8sdkfjhSDKFJH-sdf_sdf"
 
 
-def line(style, message, *args, **extra):
+def line(style: str, message: str, *args: object, **extra: object) -> str:
     record = logging.getLogger("apps.test").makeRecord(
         "apps.test", logging.WARNING, "f", 1, message, args, None, extra=extra
     )

@@ -96,11 +96,11 @@ def test_it_takes_what_only_looks_bad(body, value):
 @pytest.mark.parametrize(
     ("opening", "closing"), [(b"[", b"]"), (b'{"a":', b"}"), (b'[{"]":', b"}]")]
 )
-def test_it_measures_depth_exactly(opening, closing):
+def test_it_measures_depth_exactly(opening: bytes, closing: bytes):
     levels = len(opening.translate(None, b'"a]:'))
     times = MAX_DEPTH // levels
 
-    def nested(count, core):
+    def nested(count: int, core: bytes) -> bytes:
         return opening * count + core + closing * count
 
     assert read_json(nested(times, b'"[[[[{{{{ \\" [[["'))

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 
 from apps.runs.executors.environment import SDK_DIR
+from tests.asserts import present
 
 SOURCE = Path(SDK_DIR) / "gyoza_op.py"
 
 
 @pytest.fixture
 def gyoza_op():
-    spec = importlib.util.spec_from_file_location("gyoza_op", SOURCE)
+    spec = present(importlib.util.spec_from_file_location("gyoza_op", SOURCE))
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    present(spec.loader).exec_module(module)
     return module
 
 

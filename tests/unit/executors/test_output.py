@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from apps.runs.executors.supervision.output import Capture
 class Caught:
     def __init__(self) -> None:
         self.log = b""
-        self.lines: list[dict] = []
+        self.lines: list[dict[str, Any]] = []
         self.capture = Capture(self._log, lambda line: self.lines.append(json.loads(line)))
 
     def _log(self, data: bytes) -> None:
@@ -27,7 +28,7 @@ class Caught:
         return self
 
     @property
-    def messages(self) -> list[dict]:
+    def messages(self) -> list[dict[str, Any]]:
         return [{k: v for k, v in line.items() if k != "at"} for line in self.lines]
 
 
