@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest, HttpResponseBase
 
+    from apps.core.sse.frames import Kind
+
     Response = Answer | HttpResponseBase
     Handler = Callable[..., Awaitable[Response]]
     Endpoint = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
@@ -71,6 +73,8 @@ class View:
     refusal: ClassVar[type[GyozaError]] = MethodNotAllowed
     # Open streams don't count as requests under way.
     is_stream: ClassVar[bool] = False
+    # Every kind of frame that a stream sends.
+    frames: ClassVar[tuple[Kind, ...]] = ()
 
     @classmethod
     def as_view(cls) -> Endpoint:

@@ -29,17 +29,17 @@ MOVES: dict[RunState, frozenset[RunState]] = {
 
 
 class EventType(StrEnum):
-    """Types of timeline events (runs.md §1)."""
+    """What happened to a run: the types of its timeline events, which its topic's feed repeats."""
 
-    ASSIGNED = "ASSIGNED"
-    STARTED = "STARTED"
-    INFO = "INFO"
-    PROGRESS = "PROGRESS"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELLED = "CANCELLED"
-    ERROR = "ERROR"
-    RETRIED = "RETRIED"
+    ASSIGNED = "ASSIGNED"  # a worker claimed the run
+    STARTED = "STARTED"  # the op has begun
+    INFO = "INFO"  # the op, its worker or the service says something; `payload` is free
+    PROGRESS = "PROGRESS"  # how far the op is; `msg` is a number from 0 to 100
+    COMPLETED = "COMPLETED"  # the op ended well; the run is final
+    FAILED = "FAILED"  # the last attempt that the policy allows has failed; `msg` says why
+    CANCELLED = "CANCELLED"  # somebody asked, and nothing runs any more
+    ERROR = "ERROR"  # why the attempt is over, before RETRIED; or a complaint of the op that ends nothing
+    RETRIED = "RETRIED"  # the first event of the next attempt
 
 
 class ExecutorName(StrEnum):

@@ -13,7 +13,7 @@ from apps.core import clock
 from apps.core.api.parameters import Parameters
 from apps.core.dataplane import View, respond
 from apps.core.errors import NotFound
-from apps.core.sse import frames
+from apps.core.sse.frames import Kind
 from apps.core.sse.stream import Step, follow, response
 from apps.core.threads import in_thread
 from apps.runs import queries, wire
@@ -105,11 +105,20 @@ def _feed_event(record: Stored) -> bytes:
 # --- GET /runs/{id}/stream -----------------------------------------------------------------------
 
 
+SNAPSHOT = Kind("snapshot", "The run as it is. First of all, unless the reader resumes.")
+EVENT = Kind(
+    "",
+    "An event of the run, with `run_id` and `attempt`. The stream ends after the one that ends the run.",
+    "attempt and number, such as `1-4`",
+)
+
+
 class RunStreamView(View):
     scope = {"GET": "read"}
     run_token = True
     query_token = True  # a browser's EventSource sends no headers
     is_stream = True
+    frames = (SNAPSHOT, EVENT)
 
     async def get(self, request: HttpRequest, caller: Caller, run_id: UUID) -> HttpResponseBase:
         query = Parameters(request.GET)
@@ -131,7 +140,7 @@ class RunStreamView(View):
 def _timeline(run: Run, attempt: int, number: int, *, is_fresh: bool) -> AsyncIterator[bytes]:
     """Follow the events after (attempt, number); a fresh reader gets the run itself first."""
     position = (attempt, number)
-    first = [frames.frame(event="snapshot", data=_encode(wire.run(run)))] if is_fresh else []
+    first = [SNAPSHOT.frame(_encode(wire.run(run)))] if is_fresh else []
 
     async def read() -> Step:
         nonlocal position
@@ -150,10 +159,18 @@ def _timeline(run: Run, attempt: int, number: int, *, is_fresh: bool) -> AsyncIt
 
 def _timeline_frame(event: RunEvent) -> bytes:
     data = {"run_id": str(event.run_id), "attempt": event.attempt, **wire.event(event)}
-    return frames.frame(id=f"{event.attempt}-{event.number}", data=_encode(data))
+    return EVENT.frame(_encode(data), id=f"{event.attempt}-{event.number}")
 
 
 # --- GET /runs/{id}/logs -------------------------------------------------------------------------
+
+
+LOG = Kind(
+    "log",
+    "With `follow=true`: the next piece of the log, as `text`; a character is never cut.",
+    "the byte offset after the piece",
+)
+END = Kind("end", "The attempt has ended: its `attempt`, and the `state` of the run. The last one.")
 
 
 class RunLogsView(View):
@@ -161,6 +178,7 @@ class RunLogsView(View):
     run_token = True
     query_token = True  # a browser's EventSource sends no headers
     is_stream = True
+    frames = (LOG, END)
 
     async def get(self, request: HttpRequest, caller: Caller, run_id: UUID) -> HttpResponseBase:
         query = Parameters(request.GET)
@@ -210,11 +228,9 @@ def _log_frames(run_id: UUID, attempt: int, after: int) -> AsyncIterator[bytes]:
         sent = []
         if text:
             after = log.end - len(decoder.getstate()[0])
-            data = _encode({"text": text})
-            sent.append(frames.frame(event="log", id=str(after), data=data))
+            sent.append(LOG.frame(_encode({"text": text}), id=str(after)))
         if is_over:
-            data = _encode({"attempt": attempt, "state": log.run_state})
-            sent.append(frames.frame(event="end", data=data))
+            sent.append(END.frame(_encode({"attempt": attempt, "state": log.run_state})))
         return Step(sent, has_more=log.has_more, is_over=is_over)
 
     return follow([channel(run_id)], read)

@@ -25,13 +25,13 @@ from apps.runs.models import Run, Worker
 from apps.runs.signals import run_finished
 from apps.runs.states import MOVES, EventType, RunState, WorkerState
 from apps.topics import services as topics
+from apps.topics.states import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 JSON = Any
 S = RunState
-RUN_EVENT = 1  # the kind of feed records that a run published
 
 _encode = msgspec.json.encode
 
@@ -248,7 +248,7 @@ def _feed_record(run: Live, entry: dict[str, JSON]) -> topics.NewEvent:
         tag=f"run/{run.id}",
         node=None,
         meta=None,
-        kind=RUN_EVENT,
+        kind=RecordKind.RUN_EVENT,
     )
 
 

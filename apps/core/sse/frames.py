@@ -2,7 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 CONTENT_TYPE = "text/event-stream; charset=utf-8"
+
+
+class Kind(NamedTuple):
+    """A kind of frame that a stream sends. Its view lists it in `frames`; docs/reference/events.md tells of it."""
+
+    event: str  # empty: a browser's `message`
+    sentence: str
+    id: str = ""  # what the id is; a control frame has none, or a browser would skip data when it comes back
+
+    def frame(self, data: bytes, *, id: str = "") -> bytes:
+        """Return one frame of this kind."""
+        return frame(data=data, event=self.event, id=id)
 
 
 def frame(*, data: bytes, event: str = "", id: str = "") -> bytes:

@@ -48,11 +48,11 @@ class ExecutionSummarySerializer(serializers.Serializer[Any]):
 
 class EventSerializer(serializers.Serializer[Any]):
     id = serializers.IntegerField(help_text="0, 1, 2 … within the attempt.")
-    t = serializers.DateTimeField()
+    t = serializers.DateTimeField(help_text="When it happened.")
     type = serializers.ChoiceField(choices=list(EventType))
     msg = serializers.JSONField(help_text="Text, or 0–100 for PROGRESS.")
     state = serializers.ChoiceField(choices=list(RunState))
-    payload = serializers.DictField()
+    payload = serializers.DictField(help_text="What the type tells.")
 
     def to_representation(self, instance: RunEvent) -> dict[str, JSON]:
         return wire.event(instance)

@@ -6,15 +6,18 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.core.management.commands import docs_errors, docs_openapi, docs_settings
+from apps.core.reference import commands, errors, events, openapi
+from apps.core.reference import settings as variables
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
 PAGES = {
-    "errors.md": docs_errors.page,
-    "openapi.yaml": docs_openapi.page,
-    "settings.md": docs_settings.page,
+    "commands.md": commands.page,
+    "errors.md": errors.page,
+    "events.md": events.page,
+    "openapi.yaml": openapi.page,
+    "settings.md": variables.page,
 }
 
 

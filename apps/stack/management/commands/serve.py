@@ -24,9 +24,15 @@ class Command(BaseCommand):
     help = "Serve the API, the streams, the admin and the console (uvicorn, uvloop, httptools)."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--host", default=settings.GYOZA_HOST, help="address to bind to")
-        parser.add_argument("--port", default=settings.GYOZA_PORT, type=int, help="TCP port")
-        parser.add_argument("--workers", default=1, type=int, help="processes that share the port")
+        parser.add_argument(
+            "--host", default=settings.GYOZA_HOST, help="Address to bind to; GYOZA_HOST by default."
+        )
+        parser.add_argument(
+            "--port", default=settings.GYOZA_PORT, type=int, help="TCP port; PORT by default."
+        )
+        parser.add_argument(
+            "--workers", default=1, type=int, help="Processes that share the port; 1 by default."
+        )
 
     def handle(self, *, host: str, port: int, workers: int, **_: Any) -> None:
         try:
