@@ -129,12 +129,7 @@ class Topic(models.Model):
                 | Q(count__gt=0, bytes__gt=0, earliest_ts__isnull=False),
             ),
         ]
-        indexes = [
-            # sweep: topics with records on disk that retention or a deletion has taken away.
-            models.Index(
-                fields=["id"], name="topic_to_sweep", condition=Q(swept__lt=F("earliest"))
-            ),
-        ]
+        # No index on what changes with appends, acks and evictions: each of them would have to write to all indexes.
 
     def __str__(self) -> str:
         return self.name
@@ -153,7 +148,7 @@ class Event(models.Model):
     """One record. `data` and `meta` are the client's own JSON text, byte for byte.
 
     Built for a hundred million rows: 64 bytes of fixed cost, columns ordered so that nothing is padded, and one
-    B-tree. JSON text is `text`: U+0000 can only be in it as an escape, so nothing is lost, a page of records is joined
+    B-tree. Partitioned by `id` into segments, which the sweep drops when nothing in them is live (ADR 0023). JSON text is `text`: U+0000 can only be in it as an escape, so nothing is lost, a page of records is joined
     in Postgres twice as fast as from bytea, and it is stored half as fast again as json, which parses it once more.
     """
 
@@ -186,7 +181,7 @@ class Event(models.Model):
 
     class Meta:
         indexes = [
-            # The console's feed over all topics, and partitioning by id later.
+            # The console's feed over all topics.
             BrinIndex(fields=["id"], name="event_by_id", autosummarize=True),
         ]
 
@@ -210,9 +205,26 @@ class IdempotencyKey(models.Model):
 
     class Meta:
         indexes = [
-            # sweep: keys whose window has passed.
-            models.Index(fields=["created_ts"], name="idempotency_key_by_age"),
+            # delete_expired_keys: windows differ by topic.
+            models.Index(fields=["topic_id", "created_ts"], name="idempotency_key_by_age"),
         ]
 
     def __str__(self) -> str:
         return f"{self.topic_id} {bytes(self.key)!r}"
+
+
+class Remains(models.Model):
+    """Records of a topic that nobody can read any more and that are still on disk.
+
+    When they are due, the sweep deletes what has not been dropped with its segment by then. They outlive their topic.
+    """
+
+    topic_id = models.BigIntegerField(primary_key=True)
+    below = models.BigIntegerField()
+    due_at = models.DateTimeField()
+
+    class Meta:
+        verbose_name_plural = "remains"
+
+    def __str__(self) -> str:
+        return f"{self.topic_id} below {self.below}"

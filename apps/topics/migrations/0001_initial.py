@@ -59,8 +59,7 @@ class Migration(migrations.Migration):
                 ('last_consumed_ts', models.BigIntegerField(help_text='The priority clock (§10).', null=True)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('swept__lt', models.F('earliest'))), fields=['id'], name='topic_to_sweep')],
-                'constraints': [models.UniqueConstraint(fields=('name',), name='topic_once_per_name'), models.CheckConstraint(condition=models.Q(('kind__in', ['log', 'queue'])), name='topic_kind_known'), models.CheckConstraint(condition=models.Q(('discard__in', ['old', 'reject'])), name='topic_discard_known'), models.CheckConstraint(condition=models.Q(('durability__in', ['ephemeral', 'memory', 'disk', 'fsync'])), name='topic_durability_known'), models.CheckConstraint(condition=models.Q(('cap_floor__lt', models.F('earliest')), ('earliest__lte', django.db.models.expressions.CombinedExpression(models.F('head'), '+', models.Value(1))), ('source_floor__lt', models.F('earliest')), ('ttl_floor__lt', models.F('earliest'))), name='topic_floors_below_earliest'), models.CheckConstraint(condition=models.Q(models.Q(('bytes', 0), ('count', 0), ('earliest', django.db.models.expressions.CombinedExpression(models.F('head'), '+', models.Value(1)))), models.Q(('bytes__gt', 0), ('count__gt', 0), ('earliest_ts__isnull', False)), _connector='OR'), name='topic_counters_agree')],
+                                'constraints': [models.UniqueConstraint(fields=('name',), name='topic_once_per_name'), models.CheckConstraint(condition=models.Q(('kind__in', ['log', 'queue'])), name='topic_kind_known'), models.CheckConstraint(condition=models.Q(('discard__in', ['old', 'reject'])), name='topic_discard_known'), models.CheckConstraint(condition=models.Q(('durability__in', ['ephemeral', 'memory', 'disk', 'fsync'])), name='topic_durability_known'), models.CheckConstraint(condition=models.Q(('cap_floor__lt', models.F('earliest')), ('earliest__lte', django.db.models.expressions.CombinedExpression(models.F('head'), '+', models.Value(1))), ('source_floor__lt', models.F('earliest')), ('ttl_floor__lt', models.F('earliest'))), name='topic_floors_below_earliest'), models.CheckConstraint(condition=models.Q(models.Q(('bytes', 0), ('count', 0), ('earliest', django.db.models.expressions.CombinedExpression(models.F('head'), '+', models.Value(1)))), models.Q(('bytes__gt', 0), ('count__gt', 0), ('earliest_ts__isnull', False)), _connector='OR'), name='topic_counters_agree')],
             },
         ),
         migrations.CreateModel(
@@ -74,28 +73,71 @@ class Migration(migrations.Migration):
                 ('topic', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='keys', to='topics.topic')),
             ],
             options={
-                'indexes': [models.Index(fields=['created_ts'], name='idempotency_key_by_age')],
+                'indexes': [models.Index(fields=['topic_id', 'created_ts'], name='idempotency_key_by_age')],
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name='Remains',
             fields=[
-                ('pk', models.CompositePrimaryKey('topic_id', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
-                ('id', models.BigIntegerField(db_default=models.Func(models.Value('topics_event_id_seq'), function='nextval'), editable=False)),
-                ('seq', models.BigIntegerField()),
-                ('ts', models.BigIntegerField(help_text='Milliseconds since the Unix epoch; never falls with seq.')),
-                ('topic', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='topics.topic')),
-                ('size', models.IntegerField(help_text='Length of compact data and meta (§7.4).')),
-                ('kind', models.SmallIntegerField(db_default=apps.topics.states.RecordKind['MESSAGE'])),
-                ('hops', models.SmallIntegerField(db_default=0, help_text='Routers passed on the way (§16.7).')),
-                ('tag', models.TextField(db_collation='C', null=True)),
-                ('node', models.TextField(db_collation='C', null=True)),
-                ('data', models.TextField()),
-                ('meta', models.TextField(null=True)),
+                ('topic_id', models.BigIntegerField(primary_key=True, serialize=False)),
+                ('below', models.BigIntegerField()),
+                ('due_at', models.DateTimeField()),
             ],
             options={
-                'indexes': [django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=['id'], name='event_by_id')],
+                'verbose_name_plural': 'remains',
             },
+        ),
+        # Partitioned by id, which Django can't say. The columns are in the order that pads nothing. The key is that of
+        # each segment and not of the whole, where it would have to hold the id too: the topic's lock keeps seqs unique.
+        migrations.SeparateDatabaseAndState(
+            database_operations=[
+                migrations.RunSQL(
+                    """
+                    CREATE TABLE topics_event (
+                        id bigint NOT NULL DEFAULT nextval('topics_event_id_seq'),
+                        seq bigint NOT NULL,
+                        ts bigint NOT NULL,
+                        topic_id bigint NOT NULL,
+                        size integer NOT NULL,
+                        kind smallint NOT NULL DEFAULT 0,
+                        hops smallint NOT NULL DEFAULT 0,
+                        tag text COLLATE "C",
+                        node text COLLATE "C",
+                        data text NOT NULL,
+                        meta text
+                    ) PARTITION BY RANGE (id);
+                    CREATE INDEX event_by_id ON topics_event USING brin (id) WITH (autosummarize = on);
+                    -- Records are written once: vacuum for the visibility map by number, not by a fifth of a huge table.
+                    CREATE TABLE topics_event_0 PARTITION OF topics_event (PRIMARY KEY (topic_id, seq))
+                        FOR VALUES FROM (MINVALUE) TO (MAXVALUE)
+                        WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0,
+                              autovacuum_vacuum_insert_threshold = 1000000, autovacuum_analyze_scale_factor = 0.02);
+                    """,
+                    "DROP TABLE topics_event",
+                ),
+            ],
+            state_operations=[
+                migrations.CreateModel(
+                    name='Event',
+                    fields=[
+                        ('pk', models.CompositePrimaryKey('topic_id', 'seq', blank=True, editable=False, primary_key=True, serialize=False)),
+                        ('id', models.BigIntegerField(db_default=models.Func(models.Value('topics_event_id_seq'), function='nextval'), editable=False)),
+                        ('seq', models.BigIntegerField()),
+                        ('ts', models.BigIntegerField(help_text='Milliseconds since the Unix epoch; never falls with seq.')),
+                        ('topic', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.DO_NOTHING, related_name='events', to='topics.topic')),
+                        ('size', models.IntegerField(help_text='Length of compact data and meta (§7.4).')),
+                        ('kind', models.SmallIntegerField(db_default=apps.topics.states.RecordKind['MESSAGE'])),
+                        ('hops', models.SmallIntegerField(db_default=0, help_text='Routers passed on the way (§16.7).')),
+                        ('tag', models.TextField(db_collation='C', null=True)),
+                        ('node', models.TextField(db_collation='C', null=True)),
+                        ('data', models.TextField()),
+                        ('meta', models.TextField(null=True)),
+                    ],
+                    options={
+                        'indexes': [django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=['id'], name='event_by_id')],
+                    },
+                ),
+            ],
         ),
         migrations.RunSQL(
             "ALTER SEQUENCE topics_event_id_seq OWNED BY topics_event.id",
@@ -114,11 +156,10 @@ class Migration(migrations.Migration):
             " autovacuum_vacuum_cost_delay = 0)",
             migrations.RunSQL.noop,
         ),
-        # Records are written once: vacuum for the visibility map by number, not by a fifth of a huge table.
+        # What the sweep saw last: records with smaller ids were written by transactions before ends_before.
         migrations.RunSQL(
-            "ALTER TABLE topics_event SET (autovacuum_vacuum_scale_factor = 0.02,"
-            " autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 1000000,"
-            " autovacuum_analyze_scale_factor = 0.02)",
-            migrations.RunSQL.noop,
+            "CREATE TABLE topics_horizon (one boolean PRIMARY KEY DEFAULT true CHECK (one), id bigint NOT NULL,"
+            " ends_before xid8 NOT NULL)",
+            "DROP TABLE topics_horizon",
         ),
     ]

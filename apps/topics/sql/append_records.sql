@@ -2,7 +2,8 @@
 -- the next seqs, insert. The row locks last until commit, so commit order is seq order. Returns one row per topic
 -- that was found; a name without a row has nothing appended.
 -- Called by services.append_events, as the last step of the caller's transaction, and by the group commit of the web
--- process, as a transaction of its own. Indexes: topic_once_per_name, topics_topic_pkey; it writes topics_event_pkey.
+-- process, as a transaction of its own. Indexes: topic_once_per_name, topics_topic_pkey; it writes the key of
+-- the newest segment.
 --
 -- names, counts, sizes, largests: per topic, how many records and bytes, and its largest record. places, steps, …: per record, its topic (1 = the first
 -- of names) and its position in that topic's batch (1, 2 …), in the order in which they shall be stored.

@@ -1,6 +1,6 @@
 -- One step of the retention pass of one topic whose lock the caller holds (topics v0 §8.2): looks at its `chunk`
 -- oldest live records and takes away, from the oldest, those that are expired or over a cap. `more` says that all of
--- the chunk went, so the caller goes on. Called by settling.evict; index topics_event_pkey.
+-- the chunk went, so the caller goes on. Called by settling.evict; index: the keys of the segments.
 -- ★17: only live records count against a cap, and a topic that rejects never loses one to it. The rows stay on disk,
 -- below `earliest`, until the sweep.
 WITH topic AS (

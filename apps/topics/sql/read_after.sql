@@ -1,5 +1,5 @@
 -- Read the next records of a topic as rows, with the topic's marks, in one snapshot; an empty topic gives one row
--- without a record. Called by queries.read_after; indexes topic_once_per_name, topics_event_pkey.
+-- without a record. Called by queries.read_after; indexes topic_once_per_name, the keys of the segments.
 WITH topic AS (
   SELECT id, head, earliest, cap_floor, ttl_floor, source_floor,
          -- Nothing is read until retention, or what a crash of Postgres left, has been written down (B.4, B.12).

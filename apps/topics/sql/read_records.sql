@@ -1,5 +1,5 @@
 -- Read the next records of a topic as the JSON text of /v0, with the topic's marks, in one snapshot. Called by
--- queries.read_records; indexes topic_once_per_name, topics_event_pkey. A page is joined here and not in Python,
+-- queries.read_records; indexes topic_once_per_name, the keys of the segments. A page is joined here and not in Python,
 -- because that takes Postgres a microsecond per record and Python three.
 --
 -- careful: a page that may outgrow its budget, or that hides records by node, is measured record by record, which
