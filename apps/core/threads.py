@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
@@ -16,13 +17,22 @@ T = TypeVar("T")
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a sync function that uses the ORM; its database connection goes back to the pool afterwards."""
+    return await sync_to_async(_giving_back(partial(function, *args, **kwargs)))()
 
+
+async def in_own_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Do as `in_thread`, beside other calls instead of after them: for what may wait for locks, or take long."""
+    call = _giving_back(partial(function, *args, **kwargs))
+    return await sync_to_async(call, thread_sensitive=False)()
+
+
+def _giving_back(function: Callable[[], T]) -> Callable[[], T]:
     def call() -> T:
         try:
-            return function(*args, **kwargs)
+            return function()
         finally:
             # No request ends in this thread, so nobody else would return its connection.
             if not connection.in_atomic_block:
                 connection.close()
 
-    return await sync_to_async(call)()
+    return call

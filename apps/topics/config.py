@@ -119,3 +119,7 @@ def echo(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _clamped(value: int, low: int, high: int) -> int:
     return min(max(value, low), high)
+
+
+# The columns that hold a config.
+COLUMNS = tuple(TopicConfig().columns())

@@ -144,6 +144,21 @@ class Topic(models.Model):
         return max(self.cap_floor, self.ttl_floor, self.source_floor)
 
 
+class DeletedTopic(models.Model):
+    """A topic that was deleted while its records and keys are still on disk; the sweep removes them, then this row.
+
+    Its `id` is the topic's: the next topic of this name has another, and so never sees them.
+    """
+
+    id = models.BigIntegerField(primary_key=True)
+    name = models.TextField(db_collation="C")
+    head = models.BigIntegerField(help_text="Newest seq it had.")
+    deleted_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Event(models.Model):
     """One record. `data` and `meta` are the client's own JSON text, byte for byte.
 

@@ -10,3 +10,8 @@ _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", re.ASCII)
 def is_topic_name(name: str) -> bool:
     """Say whether a topic may be called that."""
     return _TOPIC.fullmatch(name) is not None
+
+
+def can_be_looked_up(name: str) -> bool:
+    """Say whether Postgres takes a name as text: a path may hold anything, U+0000 too."""
+    return "\0" not in name

@@ -1,24 +1,39 @@
-"""Writes to the log."""
+"""Writes to the log, and to what it is made of."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+from django.conf import settings
+from django.db import transaction
+
+from apps.access import services as access
 from apps.core import pgarray, sql
+from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, queries, settling
+from apps.topics import batch, queries, removal, settling
 from apps.topics.batch import Record
+from apps.topics.errors import TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
+from apps.topics.models import DeletedTopic, Topic
+from apps.topics.names import can_be_looked_up, is_topic_name
 from apps.topics.states import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
+    from apps.access.auth import Caller
     from apps.topics.batch import Placed
+    from apps.topics.config import TopicConfig
+    from apps.topics.predicates import TagPredicate
+    from apps.topics.removal import Removed
 
 # Topics this process has seen. Only saves the look-up: a name here may have been deleted meanwhile.
 _seen: set[str] = set()
 _SEEN_MAX = 100_000
+# Plans of a deletion that may be overtaken before one is made under the lock.
+_FREE_PLANS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +46,101 @@ class NewEvent:
     node: str | None = None
     meta: str | None = None
     kind: int = RecordKind.MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """What a topic is configured as, and whether it was made for it."""
+
+    created: bool
+    columns: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """Whether there was a topic to delete, and which routers went with it."""
+
+    deleted: bool
+    routers_removed: list[str]
+
+
+def configure_topic(*, topic: str, wanted: TopicConfig, caller: Caller | str) -> Configured:
+    """Create a topic, or replace its whole config and evict at once what the new one doesn't keep; durable on return.
+
+    Raises Invalid, TopicExistsIncompatible for another kind, Throttled when there are too many topics. Of several calls
+    that create a topic at once, exactly one is told so.
+    """
+    if not is_topic_name(topic):
+        raise Invalid(f'"{topic}" is not a valid topic name')
+    wanted.check_for(topic)
+    columns = wanted.columns()
+    with transaction.atomic():
+        existing = _lock_topic(topic)
+        # Created by somebody else at this moment: it is there now, unless it was deleted again.
+        while existing is None and not _create_topic(topic, columns):
+            existing = _lock_topic(topic)
+        if existing is None:
+            access.audit(caller=caller, action="topic.create", target=f"topic:{topic}", **columns)
+        else:
+            _reconfigure(existing, columns, caller)
+    return Configured(created=existing is None, columns=columns)
+
+
+def delete_topic(*, topic: str, if_empty: bool = False, caller: Caller | str) -> Deleted:
+    """Delete a topic with its routers; its records are gone for readers at once. Durable on return.
+
+    Raises TopicNotEmpty if it was to be empty and isn't.
+    """
+    with transaction.atomic():
+        existing = _lock_topic(topic)
+        if existing is None:
+            return Deleted(deleted=False, routers_removed=[])
+        if if_empty:
+            settling.evict(existing.pk)
+            existing.refresh_from_db(fields=["count"])
+            if existing.count:
+                raise TopicNotEmpty(f"{topic} has records", topic=topic, count=existing.count)
+        routers = _remove_routers(existing)
+        DeletedTopic.objects.create(id=existing.pk, name=topic, head=existing.head)
+        access.audit(
+            caller=caller,
+            action="topic.delete",
+            target=f"topic:{topic}",
+            head_seq=existing.head,
+            count=existing.count,
+            routers_removed=routers,
+        )
+        existing.delete()
+        wakeups.announce_on_commit(queries.channel(topic))
+    return Deleted(deleted=True, routers_removed=routers)
+
+
+def delete_records(
+    *,
+    topic: str,
+    before_seq: int | None = None,
+    match: TagPredicate | None = None,
+    caller: Caller | str,
+) -> Removed:
+    """Delete the records before a seq, those with a matching tag, or those that are both; of what is there now.
+
+    Raises Invalid without either, TopicNotFound.
+    """
+    if before_seq is None and match is None:
+        raise Invalid("name `before_seq`, `match`, or both")
+    before = None if before_seq is None else min(before_seq, queries.MAX_SEQ)
+    for _ in range(_FREE_PLANS):
+        plan = removal.plan(topic, before=before, match=match)
+        with transaction.atomic():
+            removed = _carry_out(topic, plan, before_seq, match, caller)
+        if removed is not None:
+            return removed
+    with transaction.atomic():
+        _lock_for_removal(topic)
+        plan = removal.plan(topic, before=before, match=match)
+        removed = _carry_out(topic, plan, before_seq, match, caller)
+    assert removed is not None  # noqa: S101 - made under the lock, it holds
+    return removed
 
 
 def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> None:
@@ -87,6 +197,79 @@ def remember(names: Iterable[str]) -> None:
 def forget() -> None:
     """Forget which topics exist, as a new process would."""
     _seen.clear()
+
+
+def _lock_topic(name: str) -> Topic | None:
+    if not can_be_looked_up(name):
+        return None
+    settling.skip_lost_seqs()
+    return Topic.objects.select_for_update(no_key=True).filter(name=name).first()
+
+
+def _create_topic(name: str, columns: dict[str, Any]) -> bool:
+    """Create a topic unless it exists, as one of at most so many."""
+    most = settings.GYOZA_MAX_TOPICS
+    if most:
+        # Held until commit, so that two who create can't both take the last place.
+        sql.run_bound("topics/lock_quota")
+        if sql.run_bound("topics/quota_used").rows[0]["topics"] >= most:
+            # Unless it is there by now: changing a topic is never refused.
+            if Topic.objects.filter(name=name).exists():
+                return False
+            raise Throttled("there are too many topics", limit="max_topics", max=most)
+    return bool(sql.run_bound("topics/create_topic", name=name, **columns).rows)
+
+
+def _reconfigure(existing: Topic, columns: dict[str, Any], caller: Caller | str) -> None:
+    if existing.kind != columns["kind"]:
+        raise TopicExistsIncompatible(
+            f"{existing.name} is a {existing.kind}",
+            topic=existing.name,
+            existing_type=existing.kind,
+            requested_type=columns["kind"],
+        )
+    changed = {name: value for name, value in columns.items() if getattr(existing, name) != value}
+    if changed:
+        Topic.objects.filter(pk=existing.pk).update(**changed)
+        access.audit(
+            caller=caller, action="topic.configure", target=f"topic:{existing.name}", **changed
+        )
+    settling.evict(existing.pk)
+
+
+def _remove_routers(topic: Topic) -> list[str]:
+    """Remove the routers from and to a topic, in the transaction that deletes it; return their names, sorted."""
+    return []
+
+
+def _lock_for_removal(name: str) -> removal.Marks:
+    marks = removal.lock(name)
+    if marks is None:
+        raise TopicNotFound.of(name)
+    return marks
+
+
+def _carry_out(
+    name: str,
+    plan: removal.Plan | None,
+    before_seq: int | None,
+    match: TagPredicate | None,
+    caller: Caller | str,
+) -> Removed | None:
+    if plan is None:
+        raise TopicNotFound.of(name)
+    removed = removal.carry_out(plan, _lock_for_removal(name))
+    if removed is not None and removed.deleted:
+        access.audit(
+            caller=caller,
+            action="topic.delete_records",
+            target=f"topic:{name}",
+            deleted=removed.deleted,
+            before_seq=before_seq,
+            # As JSON text: jsonb, which holds the trail, knows no U+0000.
+            match=None if match is None else msgspec.json.encode(match.wire()).decode(),
+        )
+    return removed
 
 
 def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:

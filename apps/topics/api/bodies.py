@@ -74,8 +74,19 @@ class DiffBody(msgspec.Struct, gc=False):
         return [self.node] if isinstance(self.node, str) else self.node or []
 
 
+class DeleteBody(msgspec.Struct, gc=False):
+    """`POST /v0/topics/<topic>/delete`"""
+
+    before_seq: U64 | None = None
+    match: str | list[str] | None = None
+
+    def __post_init__(self) -> None:
+        require_u64(before_seq=self.before_seq or 0)
+
+
 read_write = msgspec.json.Decoder(WriteBody)
 read_diff = msgspec.json.Decoder(DiffBody)
+read_delete = msgspec.json.Decoder(DeleteBody)
 read_config = msgspec.json.Decoder(TopicConfig)
 
 

@@ -7,8 +7,10 @@ from apps.topics.api import views
 
 app_name = "topics"
 urlpatterns = [
+    path("v0/topics", views.TopicListView.as_view(), name="topic-list"),
     path("v0/topics/<str:topic>", views.TopicView.as_view(), name="topic"),
     path("v0/topics/<str:topic>/diff", views.DiffView.as_view(), name="topic-diff"),
+    path("v0/topics/<str:topic>/delete", views.DeleteRecordsView.as_view(), name="topic-delete"),
     path("v0/topics/<str:topic>/<path:rest>", views.NothingBelowTopicView.as_view()),
     path("v0", NothingView.as_view()),
     path("v0/<path:rest>", NothingView.as_view()),

@@ -6,20 +6,24 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from apps.core import lifespan
+from apps.core.api.pagination import cut
 from apps.core.dataplane import NothingView, View, body_of, require_json, respond
 from apps.core.errors import Forbidden
 from apps.core.sse import wakeups
-from apps.topics import groupcommit, queries, touches
+from apps.core.threads import in_own_thread
+from apps.topics import config, groupcommit, predicates, queries, services, settling, touches
 from apps.topics.admission import Append
-from apps.topics.api import bodies
+from apps.topics.api import bodies, params
 from apps.topics.errors import TopicNotFound
+from apps.topics.priority import effective_priority
+from apps.topics.states import TopicKind
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
     from apps.access.auth import Caller
     from apps.core.slim import Answer
-    from apps.topics.queries import JsonPage
+    from apps.topics.queries import JsonPage, TopicRow, TopicState
 
 _json = msgspec.json.encode
 
@@ -29,10 +33,65 @@ DIFF_BYTES, DIFF_BYTES_MAX = 1024 * 1024, 8 * 1024 * 1024
 WAIT_MS_MAX = 30_000
 
 
+class TopicListView(View):
+    scope = {"GET": "read"}
+
+    async def get(self, request: HttpRequest, caller: Caller) -> Answer:
+        started = time.perf_counter()
+        size = params.page_size(request)
+        ranges = params.name_ranges(request.GET.get("prefix", ""), caller.prefixes)
+        after = params.page_start(request)
+        found = await queries.list_topics(ranges, after=after, limit=size + 1)
+        rows, has_more = cut(found, size)
+        if params.flag(request, "touch", default=False):
+            touches.consumed(row.topic_id for row in rows)
+        answer: dict[str, object] = {"topics": [_listed(row) for row in rows]}
+        if has_more:
+            answer["next_cursor"] = params.next_cursor(rows[-1].name)
+        return finished(answer, started)
+
+
 class TopicView(View):
     scope = {"GET": "read", "PUT": "admin", "POST": "write", "DELETE": "delete"}
     other = "write"
     named = "topic"
+
+    async def put(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
+        started = time.perf_counter()
+        content = await body_of(request)
+        if content:
+            require_json(request)
+        wanted = bodies.parse(bodies.read_config, content or b"{}")
+        done = await in_own_thread(
+            services.configure_topic, topic=topic, wanted=wanted, caller=caller
+        )
+        answer = {"topic": topic, "created": done.created, "config": config.echo(done.columns)}
+        return finished(answer, started, 201 if done.created else 200)
+
+    async def get(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
+        started = time.perf_counter()
+        state = await queries.get_topic_state(topic)
+        if params.flag(request, "touch", default=True):
+            touches.read(state.topic_id)
+        answer = _state(state)
+        if state.kind == TopicKind.QUEUE:
+            answer["queue"] = await queries.queue_counters(state)
+        return finished(answer, started)
+
+    async def delete(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
+        started = time.perf_counter()
+        done = await in_own_thread(
+            services.delete_topic,
+            topic=topic,
+            if_empty=params.flag(request, "if_empty", default=False),
+            caller=caller,
+        )
+        answer = {
+            "topic": topic,
+            "deleted": done.deleted,
+            "routers_removed": done.routers_removed,
+        }
+        return finished(answer, started)
 
     async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
         started = time.perf_counter()
@@ -57,7 +116,7 @@ class TopicView(View):
             written.first_seq,
             written.last_seq,
         )
-        if flag(request, "return_seqs", default=True):
+        if params.flag(request, "return_seqs", default=True):
             members += b',"seqs":%b' % _json(range_of(written.first_seq, written.last_seq))
         performance = b'"server_total_ms":%.3f' % ms_since(started)
         if not written.deduped:
@@ -91,19 +150,39 @@ class DiffView(View):
         return respond(_diff_answer(topic, page, started))
 
 
+class DeleteRecordsView(View):
+    scope = {"POST": "delete"}
+    other = "write"
+    named = "topic"
+
+    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
+        started = time.perf_counter()
+        content = await body_of(request)
+        require_json(request)
+        body = bodies.parse(bodies.read_delete, content)
+        match = None if body.match is None else predicates.parse(body.match)
+        done = await in_own_thread(
+            services.delete_records,
+            topic=topic,
+            before_seq=body.before_seq,
+            match=match,
+            caller=caller,
+        )
+        answer = {
+            "topic": topic,
+            "deleted": done.deleted,
+            "earliest_seq": done.earliest,
+            "head_seq": done.head,
+            "count": done.count,
+            "bytes": done.bytes,
+        }
+        return finished(answer, started)
+
+
 class NothingBelowTopicView(NothingView):
     # §3.3: what is not recognised below a topic fails closed.
     other = "write"
     named = "topic"
-
-
-def flag(request: HttpRequest, name: str, *, default: bool) -> bool:
-    """Read a boolean of the query string; anything unknown is the default (§2.3)."""
-    if request.scope["query_string"] == b"":  # type: ignore[attr-defined]
-        return default
-    return {"true": True, "1": True, "false": False, "0": False}.get(
-        request.GET.get(name, ""), default
-    )
 
 
 def range_of(first: int, last: int) -> list[int]:
@@ -114,6 +193,50 @@ def range_of(first: int, last: int) -> list[int]:
 def ms_since(started: float) -> float:
     """Return the milliseconds since a reading of the performance counter."""
     return (time.perf_counter() - started) * 1000
+
+
+def finished(answer: dict[str, object], started: float, status: int = 200) -> Answer:
+    """Answer with how long it took (§2.7)."""
+    performance = {"server_total_ms": round(ms_since(started), 3)}
+    return respond(_json({**answer, "performance": performance}), status)
+
+
+def _listed(row: TopicRow) -> dict[str, object]:
+    return {
+        "topic": row.name,
+        "head_seq": row.head,
+        "earliest_seq": row.earliest,
+        "count": row.count,
+        "bytes": row.bytes,
+        "durable": row.durable,
+        "effective_priority": effective_priority(
+            manual=row.priority,
+            auto=row.auto_priority,
+            last_consumed=touches.last_consumed(row.topic_id, row.last_consumed_ts),
+            now=settling.now_ms(),
+        ),
+    }
+
+
+def _state(state: TopicState) -> dict[str, object]:
+    return {
+        "topic": state.name,
+        "type": state.kind,
+        "head_seq": state.head,
+        "earliest_seq": state.earliest,
+        "next_seq": state.head + 1,
+        "count": state.count,
+        "bytes": state.bytes,
+        "config": config.echo(state.config),
+        "effective_priority": effective_priority(
+            manual=state.config["priority"],
+            auto=state.config["auto_priority"],
+            last_consumed=touches.last_consumed(state.topic_id, state.last_consumed_ts),
+            now=settling.now_ms(),
+        ),
+        "last_write_ts": state.last_write_ts,
+        "last_read_ts": touches.last_read(state.topic_id, state.last_read_ts),
+    }
 
 
 async def _read(topic: str, body: bodies.DiffBody) -> JsonPage:

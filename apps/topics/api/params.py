@@ -1,0 +1,82 @@
+"""Query parameters of /v0 (topics v0 §2.3, §2.9): what does not parse is the default; the last of several counts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from apps.core.api.pagination import decode_cursor, encode_cursor
+from apps.core.errors import Invalid
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.http import HttpRequest
+
+PAGE_SIZE, PAGE_SIZE_MAX = 100, 1000
+
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+# Behind every name that begins with a prefix, since names are ASCII without it.
+_BEHIND = "\x7f"
+
+
+class _Cursor(msgspec.Struct):
+    after: str
+
+
+def flag(request: HttpRequest, name: str, *, default: bool) -> bool:
+    """Read a boolean."""
+    if request.scope["query_string"] == b"":  # type: ignore[attr-defined]
+        return default
+    return _BOOLEANS.get(request.GET.get(name, ""), default)
+
+
+def whole(request: HttpRequest, name: str, *, default: int) -> int:
+    """Read an unsigned integer."""
+    given = request.GET.get(name, "")
+    # So long a number is none of 64 bits; and int() refuses thousands of digits.
+    return int(given) if given.isascii() and given.isdigit() and len(given) <= 20 else default
+
+
+def page_size(request: HttpRequest) -> int:
+    """Read how many rows a page has: 1 … 1000."""
+    return min(max(whole(request, "page_size", default=PAGE_SIZE), 1), PAGE_SIZE_MAX)
+
+
+def page_start(request: HttpRequest) -> str:
+    """Read the name after which a page begins; raises Invalid for a cursor that we did not write."""
+    given = request.GET.get("cursor", "")
+    if not given:
+        return ""
+    after = decode_cursor(given, _Cursor).after
+    if not after.isascii() or "\0" in after:
+        raise Invalid.of([("cursor", "is not a cursor of this list")], where="query")
+    return after
+
+
+def next_cursor(last_name: str) -> str:
+    """Write the cursor of the page that follows a name."""
+    return encode_cursor(_Cursor(last_name))
+
+
+def name_ranges(prefix: str, prefixes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the ranges [low, high) of names that begin with `prefix` and with one of `prefixes`, if there are any.
+
+    They don't overlap, so that an index serves them one by one.
+    """
+    wanted = {prefix}
+    if prefixes:
+        wanted = {max(prefix, one, key=len) for one in prefixes if _agree(prefix, one)}
+    ranges: list[tuple[str, str]] = []
+    for low in sorted(wanted):
+        # No name has other characters, and Postgres takes no NUL.
+        if not low.isascii() or not low.isprintable():
+            continue
+        if not ranges or not low.startswith(ranges[-1][0]):
+            ranges.append((low, low + _BEHIND))
+    return ranges
+
+
+def _agree(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
