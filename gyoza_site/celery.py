@@ -29,5 +29,10 @@ app.conf.task_routes = {
 
 app.conf.beat_schedule = {
     "runs.sweep_runs": {"task": "runs.sweep_runs", "schedule": 1.0, "options": {"expires": 1}},
+    "topics.trim_records": {
+        "task": "topics.trim_records",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
     "access.trim_idempotency": {"task": "access.trim_idempotency", "schedule": 600.0},
 }

@@ -295,6 +295,12 @@ GYOZA_MAX_INFLIGHT_PER_KEY = env.integer(
 GYOZA_MAX_TOTAL_BYTES = env.integer(
     "TOPICS_MAX_TOTAL_BYTES", 0, "Most live bytes over all topics; 0 = unlimited.", low=0
 )
+GYOZA_SEGMENT_RECORDS = env.integer(
+    "GYOZA_SEGMENT_RECORDS",
+    16_777_216,
+    "Records per segment of the log: disk is given back by the segment, and each costs a read some microseconds.",
+    low=1_000,
+)
 GYOZA_PROBE_AUTH = env.boolean(
     "TOPICS_PROBE_AUTH", False, "Ask a key of the health and readiness probes under /v0."
 )

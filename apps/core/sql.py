@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection
 from django.db.backends.postgresql.base import ServerBindingCursor
+from psycopg.sql import SQL, Identifier, Literal
 
 from apps.core import asyncdb
 
@@ -54,6 +55,16 @@ def run_bound(name: str, /, **params: Any) -> Result:
     bound = ServerBindingCursor(connection.connection)  # type: ignore[call-arg]
     with connection.wrap_database_errors, wrap(bound) as cursor:
         cursor.execute(statement(name), params)
+        return _result(cursor)
+
+
+def run_composed(name: str, /, **parts: str | int) -> Result:
+    """Do as `run`, with names (str) and numbers (int) written in place of `{…}`, where Postgres takes no parameters."""
+    composed = SQL(statement(name)).format(
+        **{k: Identifier(v) if isinstance(v, str) else Literal(v) for k, v in parts.items()}
+    )
+    with connection.cursor() as cursor:
+        cursor.execute(composed)
         return _result(cursor)
 
 

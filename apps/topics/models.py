@@ -229,12 +229,13 @@ class IdempotencyKey(models.Model):
 
 
 class Remains(models.Model):
-    """Records of a topic that nobody can read any more and that are still on disk.
+    """Records of a topic that nobody can read any more, from `first` to before `below`, and that may still be on disk.
 
     When they are due, the sweep deletes what has not been dropped with its segment by then. They outlive their topic.
     """
 
     topic_id = models.BigIntegerField(primary_key=True)
+    first = models.BigIntegerField()
     below = models.BigIntegerField()
     due_at = models.DateTimeField()
 

@@ -80,6 +80,7 @@ class Migration(migrations.Migration):
             name='Remains',
             fields=[
                 ('topic_id', models.BigIntegerField(primary_key=True, serialize=False)),
+                ('first', models.BigIntegerField()),
                 ('below', models.BigIntegerField()),
                 ('due_at', models.DateTimeField()),
             ],

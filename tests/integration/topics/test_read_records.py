@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -230,5 +231,5 @@ def test_the_statements_use_the_indexes_named_in_their_headers():
             plan = str(cursor.fetchall())
         finally:
             cursor.execute("RESET enable_seqscan")
-    assert "topics_event_0_pkey" in plan
+    assert re.search(r"topics_event_\d+_pkey", plan)
     assert "topic_once_per_name" in plan

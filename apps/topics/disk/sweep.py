@@ -1,0 +1,51 @@
+"""The sweep of the log: gives back the disk that retention, deletions and idempotency keys have left behind."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from apps.core import sql
+from apps.topics import settling
+from apps.topics.disk import remains, segments
+
+log = logging.getLogger(__name__)
+
+# A sweep comes every ten seconds: at most a fifth of the time it deletes.
+_DELETE_SECONDS = 2.0
+_TOPICS_AT_ONCE = 1_000
+
+
+def trim_records() -> bool:
+    """Free the disk of what nobody can read any more; say whether this process had its turn.
+
+    One process at a time does it, in short statements and transactions. What it doesn't get to, the next one does.
+
+    1. Retention is judged for topics that nobody reads.
+    2. Segments are opened ahead, and dropped when nothing in them is live.
+    3. What has been dead for longer is deleted.
+    """
+    if not sql.run("topics/take_sweep").rows[0]["taken"]:
+        return False
+    try:
+        written_below = segments.move_horizon()
+        _settle_due_topics()
+        segments.open_ahead()
+        for name in segments.drop_dead(below=written_below):
+            log.info("dropped segment %s", name)
+        until = time.monotonic() + _DELETE_SECONDS
+        remains.note()
+        remains.delete_due(until=until)
+        remains.delete_expired_keys(until=until)
+    finally:
+        sql.run("topics/leave_sweep")
+    return True
+
+
+def _settle_due_topics() -> None:
+    until = time.monotonic() + _DELETE_SECONDS
+    due = sql.run_bound("topics/list_due_topics", now=settling.now_ms(), limit=_TOPICS_AT_ONCE)
+    for row in due.rows:
+        if time.monotonic() >= until:
+            return
+        settling.settle(row["name"])
