@@ -11,10 +11,13 @@ WITH topic AS (
   FROM topics_topic
   WHERE id = %(topic_id)s::bigint
 ), oldest AS (
-  SELECT e.seq, e.ts, e.size FROM topic t, topics_event e
-  WHERE e.topic_id = t.id AND e.seq >= t.earliest AND e.seq <= t.head
-  ORDER BY e.seq
-  LIMIT %(chunk)s::int
+  -- LATERAL with the id as a value: as a plain join all of the topic's records would be read and sorted.
+  SELECT o.* FROM topic t CROSS JOIN LATERAL (
+    SELECT e.seq, e.ts, e.size FROM topics_event e
+    WHERE e.topic_id = %(topic_id)s::bigint AND e.seq >= t.earliest AND e.seq <= t.head
+    ORDER BY e.seq
+    LIMIT %(chunk)s::int
+  ) AS o
 ), judged AS (
   SELECT o.seq, o.size,
          coalesce(o.ts < t.oldest_ts, false) AS expired,
@@ -30,10 +33,12 @@ WITH topic AS (
   FROM judged
   WHERE expired OR over_cap
 ), next AS (
-  SELECT e.seq, e.ts FROM topic t, gone g, topics_event e
-  WHERE e.topic_id = t.id AND e.seq > g.last_seq AND e.seq <= t.head
-  ORDER BY e.seq
-  LIMIT 1
+  SELECT n.* FROM topic t, gone g CROSS JOIN LATERAL (
+    SELECT e.seq, e.ts FROM topics_event e
+    WHERE e.topic_id = %(topic_id)s::bigint AND e.seq > g.last_seq AND e.seq <= t.head
+    ORDER BY e.seq
+    LIMIT 1
+  ) AS n
 )
 UPDATE topics_topic t
 SET ttl_floor = greatest(t.ttl_floor, g.ttl_floor),
