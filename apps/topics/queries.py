@@ -15,7 +15,7 @@ from apps.topics.retention import Gap, Marks, gap_before
 from apps.topics.states import Durability
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 # Cursors are unsigned 64-bit on the wire, and bigint is signed (topics v0 Appendix B.6).
 MAX_SEQ = 2**63 - 1
@@ -209,9 +209,18 @@ async def get_topic_state(topic: str) -> TopicState:
     )
 
 
-async def queue_counters(state: TopicState) -> dict[str, int]:
-    """Return how many jobs of a queue are ready, in flight and dead-lettered (topics v0 §18.9)."""
-    return {"ready": state.count, "in_flight": 0, "dead_lettered": 0}
+@dataclass(frozen=True, slots=True)
+class QueueCounters:
+    """How many jobs of a queue can be claimed, are leased, and were dead-lettered (topics v0 §18.9)."""
+
+    ready: int
+    in_flight: int
+    dead_lettered: int
+
+
+async def queue_counters(counts: Mapping[int, int]) -> dict[int, QueueCounters]:
+    """Return the counters of queues, given by topic id how many live records each has."""
+    return {topic_id: QueueCounters(count, 0, 0) for topic_id, count in counts.items()}
 
 
 async def list_topics(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -75,7 +76,8 @@ class TopicView(View):
             touches.read(state.topic_id)
         answer = _state(state)
         if state.kind == TopicKind.QUEUE:
-            answer["queue"] = await queries.queue_counters(state)
+            counters = await queries.queue_counters({state.topic_id: state.count})
+            answer["queue"] = asdict(counters[state.topic_id])
         return finished(answer, started)
 
     async def delete(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
