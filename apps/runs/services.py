@@ -16,6 +16,7 @@ from apps.core.errors import Conflict, Forbidden, Invalid, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.definitions import services as definitions
 from apps.runs import scheduling, transitions
+from apps.runs.creation import insert_runs
 from apps.runs.models import Run, RunEvent, Worker
 from apps.runs.states import (
     FINAL,
@@ -94,7 +95,7 @@ def create_runs(*, requests: Sequence[RunSpec], caller: Caller) -> list[Run]:
         for spec in requests
     ]
     with transaction.atomic():
-        Run.objects.bulk_create(runs, batch_size=500)
+        insert_runs(runs)
         containers = [run.id for run in runs if run.executor == ExecutorName.DOCKER]
         if containers and not _offered(ExecutorName.DOCKER):
             with transitions.batch() as moves:
