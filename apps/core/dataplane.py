@@ -104,12 +104,16 @@ class View:
         response.headers[correlation.HEADER] = correlation_id
         return response
 
+    def scope_of(self, method: str | None) -> str:
+        """Return which scope a method of this view needs; None stands for one that it doesn't have."""
+        return self.other if method is None else self.scope.get(method, self.other)
+
     async def _answer(self, request: HttpRequest, path: dict[str, Any]) -> Response:
         method = "GET" if request.method == "HEAD" else str(request.method)
         handler: Handler | None = (
             getattr(self, method.lower(), None) if method in _METHODS else None
         )
-        scope = self.scope.get(method, self.other) if handler else self.other
+        scope = self.scope_of(method if handler else None)
         if scope == PUBLIC:
             return await self._called(handler, method)(request, None, **path)
         token = request.GET.get("token") if self.query_token else None
