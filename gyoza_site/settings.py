@@ -53,8 +53,15 @@ CSRF_TRUSTED_ORIGINS = env.words(
 GYOZA_BEHIND_TLS = env.boolean(
     "GYOZA_BEHIND_TLS", False, "A TLS proxy stands in front: secure cookies, HSTS, redirects."
 )
+GYOZA_TRUSTED_PROXIES = env.words(
+    "GYOZA_TRUSTED_PROXIES",
+    ["127.0.0.1"],
+    "Addresses or networks of proxies whose X-Forwarded-For is believed; * for any.",
+)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if GYOZA_BEHIND_TLS else None
 SECURE_SSL_REDIRECT = GYOZA_BEHIND_TLS
+# Probes come from inside, without TLS, and take a redirect for an answer.
+SECURE_REDIRECT_EXEMPT = ["^health$"]
 SESSION_COOKIE_SECURE = GYOZA_BEHIND_TLS
 CSRF_COOKIE_SECURE = GYOZA_BEHIND_TLS
 SECURE_HSTS_SECONDS = 31_536_000 if GYOZA_BEHIND_TLS else 0
@@ -272,8 +279,6 @@ GYOZA_KEY_CACHE_SECONDS = env.seconds(
     "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
 )
 
-# The data plane asks by name: core knows no app.
-GYOZA_IDENTIFY = "apps.access.auth.identify"
 GYOZA_WEB_THREADS = env.integer(
     "GYOZA_WEB_THREADS", 8, "Threads of a web process that run Django's views.", low=1, high=200
 )
