@@ -6,15 +6,16 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-import subprocess
-from pathlib import Path
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from apps.runs.executors.base import Handle, Message, Outcome
 from apps.runs.executors.supervision import workspace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _READ_LIMIT = 1 << 20
 # A handle is a pid and a few words.
@@ -42,12 +43,35 @@ def make_directory(directory: Path, inputs_json: bytes) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Remove an attempt's directory with all that is in it."""
-    try:
-        shutil.rmtree(directory, onerror=_force)
-    except RecursionError:
-        # It takes a frame and a descriptor per level; rm takes neither.
-        subprocess.run(["rm", "-rf", "--", str(directory)], check=False)
+    """Remove an attempt's directory with all that is in it, however deep; what can't be removed stays."""
+    if directory.is_symlink():
+        directory.unlink()  # an op's joke; what it points to is none of ours
+        return
+    numbers = count()
+    folders = [directory]
+    while folders:
+        folder = folders.pop()
+        with contextlib.suppress(OSError):
+            folder.chmod(0o700)  # an op may have made it unwritable
+            for path in list(folder.iterdir()):
+                # Moved up before it is looked into: no path and no recursion is ever as deep as the op's folders.
+                shallow = directory / f".{next(numbers)}.removed"
+                if _unlink_or_move(path, shallow):
+                    folders.append(shallow)
+            folder.rmdir()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _unlink_or_move(path: Path, shallow: Path) -> bool:
+    """Remove a file, or give a folder another name; return whether it is a folder that was moved."""
+    with contextlib.suppress(OSError):
+        try:
+            path.unlink()
+        except IsADirectoryError:
+            path.rename(shallow)
+            return True
+    return False
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -151,15 +175,3 @@ def _read(path: Path, offset: int, limit: int = _READ_LIMIT) -> bytes:
         return os.pread(fd, limit, offset)
     finally:
         os.close(fd)
-
-
-def _force(function: Any, name: str, info: Any) -> None:
-    """Remove what an op has made unwritable; leave what can't be removed."""
-    path = Path(name)
-    with contextlib.suppress(OSError):
-        path.parent.chmod(0o700)
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()

@@ -406,6 +406,14 @@ class SupervisedContract(Contract):
         self.executor.forget(handle)
         assert not (self.root / handle.attempt_id).exists()
 
+    def test_a_link_in_the_place_of_the_directory_is_not_followed(self, tmp_path):
+        (tmp_path / "precious").mkdir()
+        (tmp_path / "precious" / "file").touch()
+        _, handle = self.run("elope", inputs={"to": str(tmp_path / "precious")})
+        self.executor.forget(handle)
+        assert (tmp_path / "precious" / "file").exists()
+        assert not (self.root / handle.attempt_id).exists()
+
     def test_a_timeout_of_years_is_no_trouble(self):
         outcome, _ = self.run("double", inputs={"n": 21}, timeout_s=1e9)
         assert outcome.outputs == {"doubled": 42}

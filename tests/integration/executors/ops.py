@@ -120,6 +120,13 @@ def spoil(inputs: JSON) -> JSON:
     return {"spoiled": True}
 
 
+def elope(inputs: JSON) -> None:
+    """Move the attempt's directory away and leave a link."""
+    directory = Path(os.environ["GYOZA_OUTPUTS"]).parent
+    directory.rename(directory.with_name(".away"))
+    directory.symlink_to(inputs["to"])
+
+
 def bury(inputs: JSON) -> None:
     """Leave folders nested deeper than Python recurses."""
     at = os.open(".", os.O_RDONLY)

@@ -274,7 +274,8 @@ class _WarmChild:
         if temporary is not None:
             temporary.tempdir = None  # type: ignore[attr-defined]  # it remembers TMPDIR
         try:
-            if any(os.stat(fd).st_mtime_ns for fd in self.folders):
+            is_ours = os.path.samestat(os.lstat(self.directory), os.fstat(self.folders[0]))
+            if not is_ours or any(os.stat(fd).st_mtime_ns for fd in self.folders):
                 flags |= DIRTY
         except OSError:
             flags |= DIRTY | SPENT
