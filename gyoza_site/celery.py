@@ -34,5 +34,10 @@ app.conf.beat_schedule = {
         "schedule": 10.0,
         "options": {"expires": 10},
     },
+    "topics.sweep_routers": {
+        "task": "topics.sweep_routers",
+        "schedule": 1.0,
+        "options": {"expires": 1},
+    },
     "access.trim_idempotency": {"task": "access.trim_idempotency", "schedule": 600.0},
 }

@@ -286,6 +286,7 @@ GYOZA_WEB_THREADS = env.integer(
 # --- Topics -------------------------------------------------------------------------------------
 
 GYOZA_MAX_TOPICS = env.integer("TOPICS_MAX_TOPICS", 100_000, "Most topics; 0 = unlimited.", low=0)
+GYOZA_MAX_ROUTERS = env.integer("TOPICS_MAX_ROUTERS", 10_000, "Most routers; 0 = unlimited.", low=0)
 GYOZA_MAX_BODY_BYTES = env.integer(
     "TOPICS_MAX_BODY_BYTES", 64 * 1024 * 1024, "Largest request body under /v0.", low=1
 )
