@@ -34,8 +34,8 @@ app.conf.beat_schedule = {
         "schedule": 10.0,
         "options": {"expires": 10},
     },
-    "topics.sweep_routers": {
-        "task": "topics.sweep_routers",
+    "pipelines.sweep_executions": {
+        "task": "pipelines.sweep_executions",
         "schedule": 1.0,
         "options": {"expires": 1},
     },

@@ -91,6 +91,7 @@ INSTALLED_APPS = [
     "apps.topics",
     "apps.definitions",
     "apps.runs",
+    "apps.pipelines",
     "apps.stack",
 ]
 
@@ -286,7 +287,6 @@ GYOZA_WEB_THREADS = env.integer(
 # --- Topics -------------------------------------------------------------------------------------
 
 GYOZA_MAX_TOPICS = env.integer("TOPICS_MAX_TOPICS", 100_000, "Most topics; 0 = unlimited.", low=0)
-GYOZA_MAX_ROUTERS = env.integer("TOPICS_MAX_ROUTERS", 10_000, "Most routers; 0 = unlimited.", low=0)
 GYOZA_MAX_BODY_BYTES = env.integer(
     "TOPICS_MAX_BODY_BYTES", 64 * 1024 * 1024, "Largest request body under /v0.", low=1
 )
@@ -362,6 +362,16 @@ GYOZA_EXECUTORS = {
         },
     },
 }
+
+# --- Pipelines ----------------------------------------------------------------------------------
+
+GYOZA_ADAPTERS = [
+    "apps.pipelines.adapters.approve.Approve",
+    "apps.pipelines.adapters.publish.Publish",
+    "apps.pipelines.adapters.sleep.Sleep",
+    "apps.pipelines.adapters.subpipeline.SubPipeline",
+    "apps.pipelines.adapters.transform.Transform",
+]
 GYOZA_HOSTNAME = socket.gethostname()
 
 # --- Reference ----------------------------------------------------------------------------------

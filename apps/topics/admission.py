@@ -14,11 +14,11 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
-from apps.topics import batch, commits, eviction
+from apps.topics import batch, commits, settling
 from apps.topics.config import TopicConfig
 from apps.topics.errors import RecordTooLarge, TopicFull, TopicNotFound
 from apps.topics.names import is_topic_name
-from apps.topics.room import Room
+from apps.topics.states import Discard
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -92,7 +92,7 @@ class _Trial:
         self.topics: dict[str, dict[str, Any]] = {}
         self.keys: dict[tuple[int, bytes], dict[str, Any]] = {}
         self.bytes_left: int | None = None
-        self.now = eviction.now_ms()
+        self.now = settling.now_ms()
         self.placed: dict[str, Placed] = {}
         self.append_ms = 0.0
         self.waits_for_disk = True
@@ -126,9 +126,16 @@ class _Trial:
                 self.created_ids[name] = row["id"]
 
     async def lock(self, conn: Connection) -> None:
-        """Lock the topics, settled."""
-        names = {append.topic for append in self._open()}
-        self.topics = await eviction.lock_settled(conn, names, now=self.now)
+        """Lock the topics in name order, and settle those whose retention is due."""
+        names = _texts(sorted({append.topic for append in self._open()}))
+        rows = await _run(conn, "topics/lock_topics", names=names, now=self.now)
+        unsettled = [row["id"] for row in rows if row["unsettled"]]
+        if unsettled:
+            await settling.skip_lost_seqs_async(conn)
+            for topic_id in unsettled:
+                await settling.evict_async(conn, topic_id)
+            rows = await _run(conn, "topics/lock_topics", names=names, now=self.now)
+        self.topics = {row["name"]: row for row in rows}
 
     async def find_keys(self, conn: Connection) -> None:
         """Look up the keys that were used before; under the locks nobody adds one."""
@@ -213,7 +220,7 @@ class _Trial:
         for topic in self.placed.values():
             if topic.has_cap:
                 chunk = 2 * len(batches[topic.name])
-                await eviction.evict_async(conn, topic.topic_id, chunk=chunk)
+                await settling.evict_async(conn, topic.topic_id, chunk=chunk)
 
     def outcomes(self, *, commit_ms: float) -> dict[Append, Outcome]:
         """Return what is to be answered, once it is committed."""
@@ -252,19 +259,23 @@ class _Trial:
 
     def _refusal(self, append: Append, topic: dict[str, Any]) -> GyozaError | None:
         """§8.3, then the quota."""
+        cap_records, cap_bytes = int(topic["cap_records"]), int(topic["cap_bytes"])
         count, size = len(append.records), append.size
-        room = Room.of(topic)
-        if room.can_never_take(count, size):
-            return RecordTooLarge(f"{append.topic} can never hold that much")
-        if room.is_full_for(count, size):
-            return TopicFull(
-                f"{append.topic} has no room left",
-                topic=append.topic,
-                cap_records=room.cap_records,
-                cap_bytes=room.cap_bytes,
-                head_seq=topic["head"],
-                earliest_seq=topic["earliest"],
+        if topic["discard"] == Discard.REJECT:
+            if (0 < cap_records < count) or (0 < cap_bytes < size):
+                return RecordTooLarge(f"{append.topic} can never hold that much")
+            full = (0 < cap_records < topic["count"] + count) or (
+                0 < cap_bytes < topic["bytes"] + size
             )
+            if full:
+                return TopicFull(
+                    f"{append.topic} has no room left",
+                    topic=append.topic,
+                    cap_records=cap_records,
+                    cap_bytes=cap_bytes,
+                    head_seq=topic["head"],
+                    earliest_seq=topic["earliest"],
+                )
         if self.bytes_left is not None and size > self.bytes_left:
             return Throttled(
                 "the log is full",

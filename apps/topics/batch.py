@@ -12,17 +12,11 @@ from apps.core import pgarray
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-# topics v0 §4.1: members of `meta`, if it is an object.
-MAX_META_KEYS = 64
-
 _SPACES = (b" ", b"\n", b"\r", b"\t")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as it is stored, in UTF-8: `data` and `meta` are JSON text, `tag` and `node` escaped.
-
-    `trail` is of copies that a router makes.
-    """
+    """One record as it is stored, in UTF-8: `data` and `meta` are JSON text, `tag` and `node` escaped."""
 
     data: bytes
     size: int
@@ -30,7 +24,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     node: bytes | None = None
     meta: bytes | None = None
     kind: int = 0
-    trail: bytes | None = None
+    hops: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +79,7 @@ def append_params(
         "steps": pgarray.ints(steps),
         "record_sizes": pgarray.ints([r.size for r in records]),
         "kinds": pgarray.smallints([r.kind for r in records]),
-        "trails": pgarray.texts([r.trail for r in records]),
+        "hops": pgarray.smallints([r.hops for r in records]),
         "tags": pgarray.texts([r.tag for r in records]),
         "nodes": pgarray.texts([r.node for r in records]),
         "datas": pgarray.texts([r.data for r in records]),

@@ -19,12 +19,12 @@ from django.conf import settings
 from apps.core import sql
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, commits, eviction, listeners
+from apps.topics import batch, commits, queries, settling
 from apps.topics.admission import Append, Outcome, Written, admit
-from apps.topics.names import channel, is_topic_name
+from apps.topics.names import is_topic_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable
 
     from apps.topics.batch import Record
 
@@ -135,19 +135,19 @@ class Committer:
                 future.set_result(outcome)
             else:
                 future.set_exception(outcome)
-        _tell(outcomes)
+        _tell_readers(
+            {
+                append.topic
+                for append, outcome in outcomes.items()
+                if isinstance(outcome, Written) and not outcome.deduped
+            }
+        )
 
 
-def _tell(outcomes: Mapping[Append, object]) -> None:
-    """Wake who waits for the topics that have grown."""
-    grown = {
-        append.topic: outcome.has_listeners
-        for append, outcome in outcomes.items()
-        if isinstance(outcome, Written) and not outcome.deduped
-    }
-    if grown:
-        wakeups.announce_soon(*map(channel, grown))
-        listeners.wake([topic for topic, has_listeners in grown.items() if has_listeners])
+def _tell_readers(topics: Iterable[str]) -> None:
+    channels = [queries.channel(topic) for topic in topics]
+    if channels:
+        wakeups.announce_soon(*channels)
 
 
 async def _write_all(appends: list[Append]) -> dict[Append, Outcome | psycopg.Error]:
@@ -169,7 +169,7 @@ async def _write_plain(appends: list[Append]) -> dict[Append, Outcome]:
     batches: dict[str, list[Record]] = {}
     for append in appends:
         batches.setdefault(append.topic, []).extend(append.records)
-    params = batch.append_params(batches, now=eviction.now_ms(), roomy_only=True, relaxed=True)
+    params = batch.append_params(batches, now=settling.now_ms(), roomy_only=True, relaxed=True)
     started = time.perf_counter()
     rows = (await sql.run_async("topics/append_records", **params)).rows
     elapsed = (time.perf_counter() - started) * 1000

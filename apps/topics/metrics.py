@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from apps.core import lifespan, sql
-from apps.topics import commits, eviction, queries
+from apps.topics import commits, queries, settling
 from apps.topics.exposition import Series, counter, gauge, histogram, labelled
 from apps.topics.states import Durability, TopicKind
 
@@ -131,12 +131,12 @@ async def _first_topics() -> list[dict[str, Any]]:
     # §8.2: retention is judged for the metrics of queues.
     due = [row["name"] for row in rows if row["unsettled"] and row["kind"] == TopicKind.QUEUE]
     for name in due:
-        await eviction.evict_due_async(name)
+        await settling.settle_async(name)
     return await _read_first_topics() if due else rows
 
 
 async def _read_first_topics() -> list[dict[str, Any]]:
-    found = await sql.run_async("topics/first_topics", limit=MOST_TOPICS, now=eviction.now_ms())
+    found = await sql.run_async("topics/first_topics", limit=MOST_TOPICS, now=settling.now_ms())
     return found.rows
 
 

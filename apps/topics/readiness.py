@@ -7,7 +7,7 @@ import asyncio
 import psycopg
 
 from apps.core import asyncdb, lifespan, sql
-from apps.topics import eviction
+from apps.topics import settling
 from apps.topics.errors import NotReady, ShuttingDown
 
 # A probe that is answered later than that is of no use to whoever asks.
@@ -34,5 +34,5 @@ async def _topics() -> int:
     if not row["intact"]:
         # What a crash of Postgres leaves to do before anything is read or written (Appendix B.12).
         async with asyncdb.transaction() as conn:
-            await eviction.skip_lost_seqs_async(conn)
+            await settling.skip_lost_seqs_async(conn)
     return int(row["topics"])

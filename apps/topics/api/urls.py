@@ -4,7 +4,6 @@ from django.urls import path
 
 from apps.core.dataplane import NothingView
 from apps.topics.api import probes, views
-from apps.topics.routers.api import views as routers
 
 app_name = "topics"
 urlpatterns = [
@@ -18,8 +17,6 @@ urlpatterns = [
     path("readyz", probes.ReadyView.as_view()),
     path("v0/metrics", probes.MetricsView.as_view(), name="metrics"),
     path("v0/topics/<str:topic>/<path:rest>", views.NothingBelowTopicView.as_view()),
-    path("v0/routers", routers.RouterListView.as_view(), name="router-list"),
-    path("v0/routers/<str:router>", routers.RouterView.as_view(), name="router"),
     path("v0", NothingView.as_view()),
     path("v0/<path:rest>", NothingView.as_view()),
     path("v0/", NothingView.as_view()),

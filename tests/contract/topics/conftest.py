@@ -14,7 +14,6 @@ from apps.core import asyncdb
 from apps.core.asgi import Application
 from apps.core.sse import hub
 from apps.topics import services, touches
-from apps.topics.routers import forwarder
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -108,7 +107,6 @@ def api(
     async def close() -> None:
         await client._client.aclose()
         await touches.close()
-        await forwarder.close()
         await hub.current().close()
         await asyncdb.close()
 
