@@ -41,7 +41,7 @@ FULL = RunSpec(
 
 @pytest.mark.parametrize("spec", [PLAIN, FULL], ids=["plain", "full"])
 def test_what_is_stored_is_what_was_made(spec, enqueued):
-    made, other = create_runs(requests=[spec, PLAIN], caller=ANONYMOUS)
+    made, other = create_runs(requests=[spec, PLAIN], owner=ANONYMOUS.owner)
     # What it says of containers that nobody offers is an event of the run's.
     later = {"event_count", "updated_at"}
     stored = Run.objects.get(pk=made.pk)
@@ -52,7 +52,7 @@ def test_what_is_stored_is_what_was_made(spec, enqueued):
 
 
 def test_a_made_run_knows_that_it_is_stored(enqueued):
-    [made] = create_runs(requests=[PLAIN], caller=ANONYMOUS)
+    [made] = create_runs(requests=[PLAIN], owner=ANONYMOUS.owner)
     made.refresh_from_db()
     made.save(update_fields=["priority"])
     assert Run.objects.count() == 1
