@@ -251,6 +251,8 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "RunState": "apps.runs.states.RunState",
         "EventType": "apps.runs.states.EventType",
         "InputType": "apps.definitions.api.serializers.INPUT_TYPES",
+        "ExecutionStatus": "apps.pipelines.api.serializers.EXECUTION_STATUSES",
+        "StageStatus": "apps.pipelines.api.serializers.STAGE_STATUSES",
     },
 }
 

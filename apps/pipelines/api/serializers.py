@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 JSON = Any
 
+EXECUTION_STATUSES = [status.value for status in ExecutionStatus]
+STAGE_STATUSES = [status.value for status in StageStatus]
+
 
 class PipelineStepSerializer(serializers.Serializer[Any]):
     name = serializers.CharField(help_text="Unique; segments between slashes.")
@@ -115,7 +118,7 @@ class StageApproveSerializer(serializers.Serializer[Any]):
 
 class StageSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
-    status = serializers.ChoiceField(choices=list(StageStatus))
+    status = serializers.ChoiceField(choices=STAGE_STATUSES)
     started_at = serializers.DateTimeField(allow_null=True)
     completed_at = serializers.DateTimeField(allow_null=True)
     attempts = serializers.IntegerField()
@@ -129,7 +132,7 @@ class ExecutionSerializer(serializers.Serializer[Any]):
     id = serializers.UUIDField()
     pipeline_id = serializers.CharField()
     pipeline_version = serializers.CharField()
-    status = serializers.ChoiceField(choices=list(ExecutionStatus))
+    status = serializers.ChoiceField(choices=EXECUTION_STATUSES)
     phase = serializers.CharField()
     tag = serializers.CharField(allow_null=True)
     attempt = serializers.IntegerField()
@@ -160,11 +163,11 @@ class ExecutionPageSerializer(serializers.Serializer[Any]):
 
 class DagNodeSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
-    status = serializers.ChoiceField(choices=list(StageStatus), allow_null=True)
+    status = serializers.ChoiceField(choices=STAGE_STATUSES, allow_null=True)
 
 
 class DagSerializer(serializers.Serializer[Any]):
     execution_id = serializers.UUIDField()
-    status = serializers.ChoiceField(choices=list(ExecutionStatus))
+    status = serializers.ChoiceField(choices=EXECUTION_STATUSES)
     nodes = DagNodeSerializer(many=True)
     edges = serializers.ListField(child=serializers.DictField())

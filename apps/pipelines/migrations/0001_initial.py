@@ -2,7 +2,6 @@
 
 import apps.core.clock
 import apps.core.ids
-import apps.pipelines.states
 import django.contrib.postgres.fields
 import django.db.models.deletion
 from django.db import migrations, models
@@ -33,7 +32,7 @@ class Migration(migrations.Migration):
                 ('id', models.UUIDField(default=apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
                 ('pipeline_id', models.TextField(db_collation='C')),
                 ('pipeline_version', models.PositiveIntegerField()),
-                ('status', models.TextField(choices=[(apps.pipelines.states.ExecutionStatus['RUNNING'], 'Running'), (apps.pipelines.states.ExecutionStatus['COMPLETED'], 'Completed'), (apps.pipelines.states.ExecutionStatus['FAILED'], 'Failed'), (apps.pipelines.states.ExecutionStatus['CANCELLED'], 'Cancelled'), (apps.pipelines.states.ExecutionStatus['INTERRUPTED'], 'Interrupted')], default=apps.pipelines.states.ExecutionStatus['RUNNING'])),
+                ('status', models.TextField(choices=[('running', 'Running'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('interrupted', 'Interrupted')], default='running')),
                 ('is_queued', models.BooleanField(default=False)),
                 ('is_settled', models.BooleanField(default=True)),
                 ('tag', models.TextField(blank=True, null=True, unique=True)),
@@ -96,7 +95,7 @@ class Migration(migrations.Migration):
                 ('pk', models.CompositePrimaryKey('execution_id', 'position', blank=True, editable=False, primary_key=True, serialize=False)),
                 ('position', models.PositiveIntegerField(help_text='Of its step in the document, from 0.')),
                 ('name', models.TextField()),
-                ('status', models.TextField(choices=[(apps.pipelines.states.StageStatus['PENDING'], 'Pending'), (apps.pipelines.states.StageStatus['INITIATED'], 'Initiated'), (apps.pipelines.states.StageStatus['PROCESSING'], 'Processing'), (apps.pipelines.states.StageStatus['COMPLETED'], 'Completed'), (apps.pipelines.states.StageStatus['FAILED'], 'Failed'), (apps.pipelines.states.StageStatus['CANCELLED'], 'Cancelled'), (apps.pipelines.states.StageStatus['SKIPPED'], 'Skipped')], default=apps.pipelines.states.StageStatus['PENDING'])),
+                ('status', models.TextField(choices=[('pending', 'Pending'), ('initiated', 'Initiated'), ('processing', 'Processing'), ('completed', 'Completed'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('skipped', 'Skipped')], default='pending')),
                 ('outputs', models.JSONField(blank=True, null=True)),
                 ('error', models.TextField(blank=True, default='')),
                 ('attempts', models.PositiveIntegerField(default=0)),
@@ -139,7 +138,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='stage',
-            index=models.Index(models.F('execution'), condition=models.Q(('status__in', [apps.pipelines.states.StageStatus['INITIATED'], apps.pipelines.states.StageStatus['PROCESSING']])), name='stage_active'),
+            index=models.Index(models.F('execution'), condition=models.Q(('status__in', ['initiated', 'processing'])), name='stage_active'),
         ),
         migrations.AddConstraint(
             model_name='stage',
@@ -155,7 +154,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='execution',
-            index=models.Index(models.F('pipeline_id'), models.F('is_queued'), models.F('id'), condition=models.Q(('status', apps.pipelines.states.ExecutionStatus['RUNNING'])), name='execution_under_way'),
+            index=models.Index(models.F('pipeline_id'), models.F('is_queued'), models.F('id'), condition=models.Q(('status', 'running')), name='execution_under_way'),
         ),
         migrations.AddIndex(
             model_name='execution',
@@ -175,10 +174,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('completed_at__isnull', False), ('status__in', [apps.pipelines.states.ExecutionStatus['CANCELLED'], apps.pipelines.states.ExecutionStatus['COMPLETED'], apps.pipelines.states.ExecutionStatus['FAILED']])), models.Q(models.Q(('status__in', [apps.pipelines.states.ExecutionStatus['CANCELLED'], apps.pipelines.states.ExecutionStatus['COMPLETED'], apps.pipelines.states.ExecutionStatus['FAILED']]), _negated=True), ('completed_at__isnull', True)), _connector='OR'), name='execution_completed_iff_final'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('completed_at__isnull', False), ('status__in', ['cancelled', 'completed', 'failed'])), models.Q(models.Q(('status__in', ['cancelled', 'completed', 'failed']), _negated=True), ('completed_at__isnull', True)), _connector='OR'), name='execution_completed_iff_final'),
         ),
         migrations.AddConstraint(
             model_name='execution',
-            constraint=models.CheckConstraint(condition=models.Q(('is_queued', False), ('status', apps.pipelines.states.ExecutionStatus['RUNNING']), _connector='OR'), name='execution_queued_only_while_running'),
+            constraint=models.CheckConstraint(condition=models.Q(('is_queued', False), ('status', 'running'), _connector='OR'), name='execution_queued_only_while_running'),
         ),
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -16,7 +17,7 @@ URL = "/api/v1/executions/"
 CMD = {"command": ["true"]}
 
 
-def start(api, steps=(), **run):
+def start(api: Any, steps: Any = (), **run: Any) -> Any:
     pipeline = api.post(
         "/api/v1/pipelines/", {"name": "p", "id": f"team.{uuid4().hex}", "steps": steps}
     ).json()

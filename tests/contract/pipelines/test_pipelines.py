@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from tests.cast import client_for
@@ -21,7 +23,7 @@ DOCUMENT = {
 }
 
 
-def post(api, **over):
+def post(api: Any, **over: Any) -> Any:
     return api.post(URL, {**DOCUMENT, **over})
 
 
