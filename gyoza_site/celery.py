@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import beat_init
+from django.conf import settings
 from kombu import Queue
 from kombu.common import Broadcast
 
@@ -41,3 +43,9 @@ app.conf.beat_schedule = {
     },
     "access.trim_idempotency": {"task": "access.trim_idempotency", "schedule": 600.0},
 }
+
+
+@beat_init.connect
+def say_that_beat_is_up(**_: object) -> None:
+    settings.GYOZA_BEAT_MARK.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.GYOZA_BEAT_MARK.touch()

@@ -211,7 +211,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
 }
-CELERY_BEAT_SCHEDULE_FILENAME = str(GYOZA_HOME / "beat-schedule")
+# Sweeps are due by the clock alone. The scheduler with a file writes it on exit only where Python's dbm is Berkeley's.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+# Beat answers nobody: it makes this file when it has started, and `manage.py up` waits for it.
+GYOZA_BEAT_MARK = GYOZA_HOME / "run" / "beat-is-up"
 
 # --- REST framework -----------------------------------------------------------------------------
 

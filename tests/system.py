@@ -80,11 +80,8 @@ class System:
 
     def start_beat(self) -> None:
         """Start beat."""
-        schedule = str(self.home / "beat-schedule")
-        self.start(
-            "beat",
-            [sys.executable, "-m", "celery", "-A", "gyoza_site.celery", "beat", "-s", schedule],
-        )
+        argv = [sys.executable, "-m", "celery", "-A", "gyoza_site.celery", "beat", "--pidfile="]
+        self.start("beat", argv)
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a process and wait until it is gone."""
