@@ -53,15 +53,8 @@ CSRF_TRUSTED_ORIGINS = env.words(
 GYOZA_BEHIND_TLS = env.boolean(
     "GYOZA_BEHIND_TLS", False, "A TLS proxy stands in front: secure cookies, HSTS, redirects."
 )
-GYOZA_TRUSTED_PROXIES = env.words(
-    "GYOZA_TRUSTED_PROXIES",
-    ["127.0.0.1"],
-    "Addresses or networks of proxies whose X-Forwarded-For is believed; * for any.",
-)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if GYOZA_BEHIND_TLS else None
 SECURE_SSL_REDIRECT = GYOZA_BEHIND_TLS
-# Probes come from inside, without TLS, and take a redirect for an answer.
-SECURE_REDIRECT_EXEMPT = ["^health$"]
 SESSION_COOKIE_SECURE = GYOZA_BEHIND_TLS
 CSRF_COOKIE_SECURE = GYOZA_BEHIND_TLS
 SECURE_HSTS_SECONDS = 31_536_000 if GYOZA_BEHIND_TLS else 0
@@ -91,7 +84,6 @@ INSTALLED_APPS = [
     "apps.topics",
     "apps.definitions",
     "apps.runs",
-    "apps.pipelines",
     "apps.stack",
 ]
 
@@ -211,10 +203,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
 }
-# Sweeps are due by the clock alone. The scheduler with a file writes it on exit only where Python's dbm is Berkeley's.
-CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
-# Beat answers nobody: it makes this file when it has started, and `manage.py up` waits for it.
-GYOZA_BEAT_MARK = GYOZA_HOME / "run" / "beat-is-up"
+CELERY_BEAT_SCHEDULE_FILENAME = str(GYOZA_HOME / "beat-schedule")
 
 # --- REST framework -----------------------------------------------------------------------------
 
@@ -254,8 +243,6 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "RunState": "apps.runs.states.RunState",
         "EventType": "apps.runs.states.EventType",
         "InputType": "apps.definitions.api.serializers.INPUT_TYPES",
-        "ExecutionStatus": "apps.pipelines.api.serializers.EXECUTION_STATUSES",
-        "StageStatus": "apps.pipelines.api.serializers.STAGE_STATUSES",
     },
 }
 
@@ -285,6 +272,8 @@ GYOZA_KEY_CACHE_SECONDS = env.seconds(
     "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
 )
 
+# The data plane asks by name: core knows no app.
+GYOZA_IDENTIFY = "apps.access.auth.identify"
 GYOZA_WEB_THREADS = env.integer(
     "GYOZA_WEB_THREADS", 8, "Threads of a web process that run Django's views.", low=1, high=200
 )
@@ -302,6 +291,24 @@ GYOZA_MAX_INFLIGHT_PER_KEY = env.integer(
     1_000,
     "Most requests of one key under way in a web process; 0 = unlimited.",
     low=0,
+)
+GYOZA_MAX_WATCH_SESSIONS = env.integer(
+    "TOPICS_MAX_WATCH_SESSIONS", 10_000, "Most watch sessions; 0 = unlimited.", low=0
+)
+GYOZA_MAX_STREAMS = env.integer(
+    "TOPICS_MAX_SSE_CONNECTIONS",
+    10_000,
+    "Most open streams and sockets of a web process; 0 = unlimited.",
+    low=0,
+)
+GYOZA_MAX_STREAMS_PER_KEY = env.integer(
+    "TOPICS_MAX_SSE_CONNECTIONS_PER_KEY",
+    1_000,
+    "Most open streams and sockets of one key in a web process; 0 = unlimited.",
+    low=0,
+)
+GYOZA_STALLED_SECONDS = env.seconds(
+    "GYOZA_STALLED_SECONDS", 60, "After how long a stream whose client takes nothing is closed."
 )
 GYOZA_MAX_TOTAL_BYTES = env.integer(
     "TOPICS_MAX_TOTAL_BYTES", 0, "Most live bytes over all topics; 0 = unlimited.", low=0
@@ -367,16 +374,6 @@ GYOZA_EXECUTORS = {
         },
     },
 }
-
-# --- Pipelines ----------------------------------------------------------------------------------
-
-GYOZA_ADAPTERS = [
-    "apps.pipelines.adapters.approve.Approve",
-    "apps.pipelines.adapters.publish.Publish",
-    "apps.pipelines.adapters.sleep.Sleep",
-    "apps.pipelines.adapters.subpipeline.SubPipeline",
-    "apps.pipelines.adapters.transform.Transform",
-]
 GYOZA_HOSTNAME = socket.gethostname()
 
 # --- Reference ----------------------------------------------------------------------------------

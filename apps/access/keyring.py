@@ -24,6 +24,7 @@ from apps.access.scopes import parse_prefixes, parse_scopes
 from apps.core import clock
 from apps.core.errors import Invalid
 from apps.core.sse import hub, wakeups
+from apps.core.sse.subscription import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -185,12 +186,12 @@ def parse_environment_keys(text: str) -> Iterable[Entry]:
     return entries.values()
 
 
-class _News(hub.Subscription):
+class _News(Subscription):
     """Nobody waits on this subscription: being woken is all it does."""
 
     __slots__ = ()
 
-    def wake(self) -> None:
+    def wake(self, channel: str) -> None:
         drop()
 
 

@@ -26,6 +26,7 @@ from apps.core.errors import (
     UnsupportedMediaType,
 )
 from apps.core.slim import Answer, SlimRequest
+from apps.core.sse import connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -104,19 +105,17 @@ class View:
         response.headers[correlation.HEADER] = correlation_id
         return response
 
-    def scope_of(self, method: str | None) -> str:
-        """Return which scope a method of this view needs; None stands for one that it doesn't have."""
-        return self.other if method is None else self.scope.get(method, self.other)
-
     async def _answer(self, request: HttpRequest, path: dict[str, Any]) -> Response:
         method = "GET" if request.method == "HEAD" else str(request.method)
         handler: Handler | None = (
             getattr(self, method.lower(), None) if method in _METHODS else None
         )
-        scope = self.scope_of(method if handler else None)
+        scope = self.scope.get(method, self.other) if handler else self.other
         if scope == PUBLIC:
-            return await self._called(handler, method)(request, None, **path)
-        token = request.GET.get("token") if self.query_token else None
+            response = await self._called(handler, method)(request, None, **path)
+            connections.admit(response, None)
+            return response
+        token = token_of(request) if self.query_token else None
         caller = await _identify()(request.headers, query_token=token)
         with slots.held(None if self.is_stream else caller.key_id):
             if caller.run_id is not None and not self.run_token:
@@ -125,7 +124,10 @@ class View:
                 caller.require(scope)
             if self.named is not None and not caller.sees(path[self.named]):
                 raise Forbidden("this name is not within the key's prefixes")
-            return await self._called(handler, method)(request, caller, **path)
+            response = await self._called(handler, method)(request, caller, **path)
+        # The last of all checks (topics v0 §17.3, §18.10).
+        connections.admit(response, caller.key_id)
+        return response
 
     def _called(self, handler: Handler | None, method: str) -> Handler:
         if handler is None:
@@ -146,6 +148,12 @@ _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH"})
 def choose(request: HttpRequest) -> str:
     """Return the correlation id of a request."""
     return correlation.choose(request.headers)
+
+
+def token_of(request: HttpRequest) -> str | None:
+    """Return `?token=`, the first one (topics v0 §2.3)."""
+    given = request.GET.getlist("token")
+    return given[0] if given else None
 
 
 def respond(body: bytes, status: int = 200) -> Answer:

@@ -13,6 +13,7 @@ from django.utils.functional import cached_property
 
 from apps.core import intake
 from apps.core.intake import ClientGone
+from apps.core.sse.stream import StreamResponse
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, MutableMapping
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# A client that takes nothing for this long is taken for gone; it resumes from its cursor (topics v0 ⚑36).
-STALLED_SECONDS = 60
+# A connection that doesn't take what it is sent holds two of these at most: one on its way, one waiting.
+PIECE_BYTES = 64 * 1024
 
 
 class ScopeHeaders(Mapping[str, str]):
@@ -122,33 +123,52 @@ async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if is_head else answer.body})
     elif answer.streaming:
-        await stream(answer, receive, send)
+        await stream(answer, receive, send, is_head=is_head)
     else:
         await send(head_of(answer))
         await send({"type": "http.response.body", "body": b"" if is_head else answer.content})
 
 
-async def stream(response: HttpResponseBase, receive: Receive, send: Send) -> None:
+async def stream(
+    response: HttpResponseBase, receive: Receive, send: Send, *, is_head: bool = False
+) -> None:
     """Send a streaming response until it ends or the client leaves."""
-    sending = asyncio.create_task(_send_all(response, send))
+    sending = asyncio.create_task(_send_all(response, send, is_head=is_head))
     leaving = asyncio.create_task(_until_gone(receive))
     try:
         await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
     finally:
         for task in (sending, leaving):
             task.cancel()
-        # The stream closes what it holds before this returns; an error of its own is raised here.
-        with contextlib.suppress(asyncio.CancelledError, TimeoutError):
-            await sending
+        try:
+            # The stream closes what it holds before this returns; an error of its own is raised here.
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+        finally:
+            if isinstance(response, StreamResponse):
+                response.release()
 
 
-async def _send_all(response: Any, send: Send) -> None:
+async def _send_all(response: Any, send: Send, *, is_head: bool) -> None:
     await send(head_of(response))
-    async with contextlib.aclosing(aiter(response)) as parts:
-        async for part in parts:
-            async with asyncio.timeout(STALLED_SECONDS):
-                await send({"type": "http.response.body", "body": part, "more_body": True})
+    if not is_head:
+        source = response.parts if isinstance(response, StreamResponse) else response
+        async with contextlib.aclosing(aiter(source)) as parts:
+            async for part in parts:
+                for piece in _pieces(part):
+                    # Waits while the client takes nothing; the server ends that (`stack.protocol`).
+                    await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
+
+
+def _pieces(part: bytes) -> Iterator[bytes | memoryview]:
+    """Cut what is long: the server copies whole what it sends, before it learns that nobody takes it."""
+    if len(part) <= PIECE_BYTES:
+        yield part
+        return
+    view = memoryview(part)
+    for start in range(0, len(view), PIECE_BYTES):
+        yield view[start : start + PIECE_BYTES]
 
 
 async def _until_gone(receive: Receive) -> None:

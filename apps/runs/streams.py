@@ -7,14 +7,14 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpResponse
 
 from apps.core import clock
 from apps.core.api.parameters import Parameters
 from apps.core.dataplane import View, respond
 from apps.core.errors import NotFound
 from apps.core.sse.frames import Kind
-from apps.core.sse.stream import Step, follow, response
+from apps.core.sse.stream import Step, StreamResponse, follow, response
 from apps.core.threads import in_thread
 from apps.runs import queries, wire
 from apps.topics import queries as topics
@@ -192,7 +192,7 @@ class RunLogsView(View):
         run = await _visible_run(run_id, caller)
         attempt = queries.require_attempt(run, number or None)
         if not is_followed:
-            return StreamingHttpResponse(
+            return StreamResponse(
                 _log_text(run_id, attempt, after),
                 content_type="text/plain; charset=utf-8",
                 # An op's output is never taken for a page of ours.

@@ -44,4 +44,6 @@ def retry(milliseconds: int) -> bytes:
 
 
 def _clean(text: str) -> bytes:
-    return text.translate({10: None, 13: None, 0: None}).encode()
+    if "\n" in text or "\r" in text or "\0" in text:
+        text = text.translate({10: None, 13: None, 0: None})
+    return text.encode()

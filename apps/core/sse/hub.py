@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakKeyDictionary
 
@@ -13,14 +13,16 @@ import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from apps.core.sse.subscription import BLIND_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from apps.core.sse.subscription import Subscription
 
 log = logging.getLogger(__name__)
 
 REDIS_CHANNEL = "gyoza:wakeups"
-# How long a waiter sleeps at most while Redis is away, and how long publishers leave Redis alone after a failure.
-BLIND_SECONDS = 1.0
 # First line of a message: who sent it, because the sender has woken its own waiters already.
 _ME = uuid4().hex
 
@@ -52,48 +54,14 @@ def message(channels: Iterable[str]) -> str:
     return "\n".join((_ME, *channels))
 
 
-class Subscription:
-    """What one reader listens to. News that comes between `subscribe` and `wait` is kept."""
-
-    __slots__ = ("_event", "_hub", "channels")
-
-    def __init__(self, hub: Hub, channels: Iterable[str]) -> None:
-        self._hub = hub
-        self._event = asyncio.Event()
-        self.channels = tuple(channels)
-
-    def __enter__(self) -> Self:
-        self._hub.add(self)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._hub.remove(self)
-
-    def wake(self) -> None:
-        """Let `wait` return; from the event loop only."""
-        self._event.set()
-
-    async def wait(self, timeout: float) -> bool:
-        """Wait for news, at most `timeout` seconds; say whether there may be some, and forget it.
-
-        While Redis is away it says so after a second, because news of other processes can't be heard.
-        """
-        blind = not self._hub.hears
-        try:
-            async with asyncio.timeout(min(timeout, BLIND_SECONDS) if blind else timeout):
-                await self._event.wait()
-        except TimeoutError:
-            return blind and timeout > BLIND_SECONDS
-        self._event.clear()
-        return True
-
-
 class Hub:
     """Who waits for what in one event loop, and the subscriber that listens to Redis for them."""
 
     def __init__(self) -> None:
         self.hears = False
         self._waiters: dict[str, set[Subscription]] = {}
+        # By beginning, for channels that end in `*`.
+        self._wide_waiters: dict[str, set[Subscription]] = {}
         self._listener: asyncio.Task[None] | None = None
         self._outbox: set[str] = set()
         self._sender: asyncio.Task[None] | None = None
@@ -102,24 +70,30 @@ class Hub:
     def add(self, subscription: Subscription) -> None:
         """Register a waiter; the first one starts the subscriber."""
         for channel in subscription.channels:
-            self._waiters.setdefault(channel, set()).add(subscription)
+            waiters, name = self._place(channel)
+            waiters.setdefault(name, set()).add(subscription)
         if self._listener is None or self._listener.done():
             self._listener = asyncio.create_task(self._listen(), name="wakeups")
 
     def remove(self, subscription: Subscription) -> None:
         """Forget a waiter."""
         for channel in subscription.channels:
-            waiting = self._waiters.get(channel)
+            waiters, name = self._place(channel)
+            waiting = waiters.get(name)
             if waiting is not None:
                 waiting.discard(subscription)
                 if not waiting:
-                    del self._waiters[channel]
+                    del waiters[name]
 
     def wake(self, channels: Iterable[str]) -> None:
         """Wake the waiters of these channels; from this loop."""
         for channel in channels:
             for subscription in self._waiters.get(channel, ()):
-                subscription.wake()
+                subscription.wake(channel)
+            for beginning, waiting in self._wide_waiters.items():
+                if channel.startswith(beginning):
+                    for subscription in waiting:
+                        subscription.wake(channel)
 
     def announce(self, channels: Iterable[str]) -> None:
         """Do as `announce` from the event loop: at once here, and soon elsewhere, many in one message."""
@@ -185,7 +159,12 @@ class Hub:
 
     def wake_all(self) -> None:
         """Wake every waiter; from this loop."""
-        self.wake(list(self._waiters))
+        self.wake([*self._waiters, *self._wide_waiters])
+
+    def _place(self, channel: str) -> tuple[dict[str, set[Subscription]], str]:
+        if channel.endswith("*"):
+            return self._wide_waiters, channel[:-1]
+        return self._waiters, channel
 
     def _redis(self) -> redis.asyncio.Redis:
         if self._client is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from django.http import StreamingHttpResponse
 
@@ -10,11 +11,14 @@ from apps.core import lifespan
 from apps.core.sse import frames, wakeups
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+    from contextlib import AbstractContextManager
+    from uuid import UUID
 
 RETRY_MS = 2000
 # Proxies close what is silent for a minute; and a lost wake-up costs no more than this.
 HEARTBEAT_SECONDS = 15.0
+SHUTDOWN = frames.comment("end reason=shutdown")
 
 
 class Step(NamedTuple):
@@ -25,36 +29,96 @@ class Step(NamedTuple):
     is_over: bool = False
 
 
-async def follow(
+class News(Protocol):
+    """What a stream waits for; `core.sse.subscription.Subscription` is one."""
+
+    async def wait(self, timeout: float) -> bool: ...
+
+
+def follow(
     channels: Sequence[str],
     read: Callable[[], Awaitable[Step]],
     *,
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[bytes]:
+    """Yield the frames that `read` finds, read again whenever one of `channels` is announced."""
+    return follow_news(wakeups.subscribe(*channels), read, heartbeat=heartbeat)
+
+
+async def follow_news(
+    news: AbstractContextManager[News],
+    read: Callable[[], Awaitable[Step]],
+    *,
+    heartbeat: float = HEARTBEAT_SECONDS,
+    farewell: Callable[[], bytes] = lambda: SHUTDOWN,
+) -> AsyncGenerator[bytes]:
     """Yield the frames that `read` finds, until it says that the stream is over or the process stops.
 
     The log is read again at every heartbeat: a lost wake-up costs time, never an event. No connection to Postgres is
     held while waiting.
     """
-    with wakeups.subscribe(*channels) as news:
+    with news as heard:
         yield frames.retry(RETRY_MS)
+        silent_since = time.monotonic()
         while True:
             step = await read()
-            for one in step.frames:
-                yield one
+            if step.frames:
+                # In one piece: what a frame costs is its way to the socket.
+                yield step.frames[0] if len(step.frames) == 1 else b"".join(step.frames)
+                silent_since = time.monotonic()
             if step.is_over:
                 return
             if lifespan.is_draining():
-                yield frames.comment("end reason=shutdown")
+                yield farewell()
                 return
-            if not step.has_more and not await news.wait(heartbeat) and not step.frames:
+            if step.has_more:
+                continue
+            silence = time.monotonic() - silent_since
+            if silence < heartbeat:
+                await heard.wait(heartbeat - silence)
+            if time.monotonic() - silent_since >= heartbeat:
                 yield frames.comment("hb")
+                silent_since = time.monotonic()
 
 
-def response(content: AsyncIterator[bytes]) -> StreamingHttpResponse:
+class StreamResponse(StreamingHttpResponse):
+    """An answer that stays open, and gives back what was taken for it however it ends."""
+
+    def __init__(
+        self, content: AsyncIterator[bytes], *, charged_to: UUID | None = None, **options: Any
+    ) -> None:
+        super().__init__(content, **options)
+        # Django wraps what it iterates twice; a frame needn't pass through that.
+        self.parts = content
+        # The key that the connection counts for, where it isn't the caller's.
+        self.charged_to = charged_to
+        self._releases: list[Callable[[], None]] = []
+
+    def on_release(self, release: Callable[[], None]) -> None:
+        """Have something given back when the answer has ended."""
+        self._releases.append(release)
+
+    def release(self) -> None:
+        """Give everything back; once."""
+        while self._releases:
+            self._releases.pop()()
+
+    def close(self) -> None:
+        """End the answer, for Django's own handlers."""
+        self.release()
+        super().close()
+
+
+def response(
+    content: AsyncIterator[bytes],
+    *,
+    charged_to: UUID | None = None,
+    cache_control: str = "no-cache",
+) -> StreamResponse:
     """Return the answer that carries a stream, with the headers that keep proxies from buffering it."""
-    return StreamingHttpResponse(
+    return StreamResponse(
         content,
+        charged_to=charged_to,
         content_type=frames.CONTENT_TYPE,
-        headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        headers={"Cache-Control": cache_control, "X-Accel-Buffering": "no"},
     )

@@ -9,6 +9,7 @@ from apps.access import auth, keyring, services
 from apps.core import lifespan
 from apps.core.errors import Unauthorized
 from apps.core.sse import hub
+from apps.core.sse.subscription import Subscription
 from tests.cast import make_key
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 async def hearing() -> None:
     """Return once this process hears what others announce."""
     ours = hub.current()
-    with hub.Subscription(ours, ["any"]) as news:
+    with Subscription(ours, ["any"]) as news:
         while not ours.hears:
             await news.wait(10)
 

@@ -5,13 +5,14 @@ import asyncio
 import pytest
 
 from apps.core.sse import hub
+from apps.core.sse.subscription import Subscription
 
 
 @pytest.mark.parametrize("steps", [0, 1, 3, 5, 9, 12, 16, 20, 30])
 def test_it_closes_whatever_its_subscriber_is_doing(redis, steps):
     async def story() -> list[asyncio.Task[object]]:
         ours = hub.current()
-        ours.add(hub.Subscription(ours, ["any"]))
+        ours.add(Subscription(ours, ["any"]))
         for _ in range(steps):
             await asyncio.sleep(0)  # one step of the subscriber on its way to Redis
         async with asyncio.timeout(10):

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from uvicorn.supervisors import Multiprocess
 
 from apps.access import auth
+from apps.stack.protocol import PatientProtocol
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -48,13 +49,12 @@ class Command(BaseCommand):
             port=port,
             workers=workers,
             loop="uvloop",
-            http="httptools",
+            http=PatientProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
-            forwarded_allow_ips=settings.GYOZA_TRUSTED_PROXIES,
             timeout_graceful_shutdown=DRAIN_SECONDS,
             # Bursts of connections wait in the kernel rather than being refused.
             backlog=4096,

@@ -1,0 +1,63 @@
+"""How many streams and sockets are open, and how many may be (topics v0 §4.2): for every stream of the product."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from apps.core.errors import Throttled
+from apps.core.sse.stream import StreamResponse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from uuid import UUID
+
+_open: Counter[UUID | None] = Counter()
+
+
+def count() -> int:
+    """Return how many streams and sockets this process has open."""
+    return _open.total()
+
+
+@contextmanager
+def held(key: UUID | None) -> Iterator[None]:
+    """Count a connection of a key during the block; raises Throttled if there are too many. No key, no cap per key."""
+    release = _take(key)
+    try:
+        yield
+    finally:
+        release()
+
+
+def admit(response: object, key: UUID | None) -> None:
+    """Count a stream until its answer has ended; raises Throttled if there are too many. Other answers don't count."""
+    if not isinstance(response, StreamResponse):
+        return
+    try:
+        response.on_release(_take(response.charged_to or key))
+    except Throttled:
+        response.close()
+        raise
+
+
+def _take(key: UUID | None) -> Callable[[], None]:
+    most = settings.GYOZA_MAX_STREAMS
+    if most and count() >= most:
+        raise Throttled("too many streams are open", limit="max_sse_connections", max=most)
+    most = settings.GYOZA_MAX_STREAMS_PER_KEY
+    if key is not None and most and _open[key] >= most:
+        raise Throttled(
+            "too many streams of this key are open", limit="max_sse_connections_per_key", max=most
+        )
+    _open[key] += 1
+
+    def release() -> None:
+        _open[key] -= 1
+        if not _open[key]:
+            del _open[key]
+
+    return release
