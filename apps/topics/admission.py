@@ -14,7 +14,7 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
-from apps.topics import batch, commits, settling
+from apps.topics import batch, settling
 from apps.topics.config import TopicConfig
 from apps.topics.errors import RecordTooLarge, TopicFull, TopicNotFound
 from apps.topics.names import is_topic_name
@@ -69,14 +69,7 @@ async def admit(appends: list[Append]) -> dict[Append, Outcome]:
         trial.judge()
         await trial.write(conn)
         committing = time.perf_counter()
-    commit_ms = (time.perf_counter() - committing) * 1000
-    if trial.accepted:
-        commits.here.committed(
-            appends=len(trial.accepted),
-            size=sum(append.size for append in trial.accepted),
-            waited_ms=commit_ms if trial.waits_for_disk else None,
-        )
-    return trial.outcomes(commit_ms=commit_ms)
+    return trial.outcomes(commit_ms=(time.perf_counter() - committing) * 1000)
 
 
 class _Trial:
@@ -95,7 +88,6 @@ class _Trial:
         self.now = settling.now_ms()
         self.placed: dict[str, Placed] = {}
         self.append_ms = 0.0
-        self.waits_for_disk = True
 
     async def create_missing(self, conn: Connection) -> None:
         """Create the topics that are missing, each for the first write that may."""
@@ -197,9 +189,7 @@ class _Trial:
             relaxed=not self.created_ids,
         )
         started = time.perf_counter()
-        rows = await _run(conn, "topics/append_records", **params)
-        self.placed = batch.placed(rows)
-        self.waits_for_disk = batch.waited_for_disk(rows)
+        self.placed = batch.placed(await _run(conn, "topics/append_records", **params))
         self.append_ms = (time.perf_counter() - started) * 1000
         keyed = [
             (self.placed[a.topic].topic_id, a.key, self.now, first, first + len(a.records) - 1)

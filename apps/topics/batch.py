@@ -105,8 +105,3 @@ def placed(rows: Iterable[dict[str, Any]]) -> dict[str, Placed]:
         )
         for row in rows
     }
-
-
-def waited_for_disk(rows: Iterable[dict[str, Any]]) -> bool:
-    """Read from the answer of `append_records` whether its commit waits for the disk."""
-    return any(row["commits"] is None for row in rows)

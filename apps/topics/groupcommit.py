@@ -19,7 +19,7 @@ from django.conf import settings
 from apps.core import sql
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, commits, queries, settling
+from apps.topics import batch, queries, settling
 from apps.topics.admission import Append, Outcome, Written, admit
 from apps.topics.names import is_topic_name
 
@@ -75,12 +75,10 @@ class Committer:
     def submit(self, append: Append) -> asyncio.Future[Written]:
         """Take an append into the next group."""
         if self._waiting_bytes + append.size > _WAITING_BYTES:
-            commits.here.submit_full += 1
             raise Throttled("more is being written than the disk takes")
         future: asyncio.Future[Written] = self._loop.create_future()
         self._waiting[append] = future
         self._waiting_bytes += append.size
-        commits.here.waiting(1)
         if not self._groups and not self._scheduled:
             # Not at once: whatever else this turn of the loop brings comes along.
             self._scheduled = True
@@ -106,7 +104,6 @@ class Committer:
         for append in group:
             del self._waiting[append]
             self._waiting_bytes -= append.size
-        commits.here.waiting(-len(group))
         task = self._loop.create_task(self._commit(group))
         self._groups.add(task)
         stalled = self._loop.call_later(_STALL_SECONDS, self._start)
@@ -189,12 +186,6 @@ async def _write_plain(appends: list[Append]) -> dict[Append, Outcome]:
             # The flush is part of the statement's time; a class that doesn't wait for it says exactly 0.
             fsync_ms=elapsed if topic.durable else 0.0,
             has_listeners=topic.has_listeners,
-        )
-    if outcomes:
-        commits.here.committed(
-            appends=len(outcomes),
-            size=sum(append.size for append in outcomes),
-            waited_ms=elapsed if batch.waited_for_disk(rows) else None,
         )
     return outcomes
 

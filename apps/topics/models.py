@@ -244,3 +244,37 @@ class Remains(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic_id} below {self.below}"
+
+
+class WatchSession(models.Model):
+    """A subscription to several topics, and how far it was told (§17); whichever process has a stream open on it.
+
+    Positions are written down lazily while a stream is open, and exactly when it ends. A stream that ended unseen, with
+    its process, stays counted in `streams`: then the client knows better than the row where it stands.
+    """
+
+    wid = models.TextField(primary_key=True, db_collation="C")
+    key_id = models.UUIDField(null=True, help_text="Whose it is; nobody's while no key exists.")
+    subscription = models.JSONField()
+    positions = models.JSONField(
+        help_text="By topic: incarnation at first, incarnation, seq, head."
+    )
+    # Rises when a stream takes the session over: what older streams still write down is ignored then.
+    epoch = models.IntegerField(db_default=0)
+    streams = models.IntegerField(db_default=0)
+    created_at = models.DateTimeField(db_default=Now())
+    expires_ts = models.BigIntegerField(help_text="In ms; moved on while a stream is open (§17.2).")
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="watchsession_streams_not_negative", condition=Q(streams__gte=0)
+            ),
+        ]
+        indexes = [
+            # forget_watches: sessions whose time has passed.
+            models.Index(fields=["expires_ts"], name="watchsession_by_expiry"),
+        ]
+
+    def __str__(self) -> str:
+        return self.wid

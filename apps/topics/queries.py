@@ -11,7 +11,6 @@ from apps.core.sse import wakeups
 from apps.topics import batch, config, settling
 from apps.topics.errors import TopicNotFound
 from apps.topics.names import can_be_looked_up
-from apps.topics.names import is_topic_name as is_topic_name  # for other apps, too
 from apps.topics.retention import Gap, Marks, gap_before
 from apps.topics.states import Durability
 

@@ -143,18 +143,18 @@ def delete_records(
     return removed
 
 
-def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> list[int]:
-    """Append records to their topics, in this order within each, inside the caller's transaction; return their seqs.
+def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> None:
+    """Append records to their topics, in this order within each, inside the caller's transaction.
 
     Call it last: from here to commit the topics are locked, and every other writer to them waits. Missing topics
-    are created (`ensure`), else their records are dropped (seq 0). A full topic that rejects takes these all the same: what
+    are created (`ensure`), else their records are dropped. A full topic that rejects takes these all the same: what
     has happened can't be refused. Readers are woken after commit.
     """
     batches: dict[str, list[Record]] = {}
     for event in records:
         batches.setdefault(event.topic, []).append(_record(event))
     if not batches:
-        return []
+        return
     if ensure:
         ensure_topics(batches)
     placed = _append(batches)
@@ -170,13 +170,6 @@ def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> list[i
         if topic.has_cap:
             settling.evict(topic.topic_id, chunk=2 * len(batches[topic.name]))
     wakeups.announce_on_commit(*(queries.channel(name) for name in placed))
-    following = {name: topic.first_seq for name, topic in placed.items()}
-    seqs = []
-    for event in records:
-        seqs.append(following.get(event.topic, 0))
-        if event.topic in following:
-            following[event.topic] += 1
-    return seqs
 
 
 def ensure_topics(names: Collection[str]) -> list[str]:

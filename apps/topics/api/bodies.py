@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -84,9 +84,42 @@ class DeleteBody(msgspec.Struct, gc=False):
         require_u64(before_seq=self.before_seq or 0)
 
 
+class WatchedBody(msgspec.Struct, gc=False):
+    """One topic of a watch."""
+
+    from_seq: U64 = 0
+    tail: bool = False
+
+    def __post_init__(self) -> None:
+        require_u64(from_seq=self.from_seq)
+
+
+class WatchBody(msgspec.Struct, gc=False):
+    """`POST /v0/watch`"""
+
+    topics: dict[str, WatchedBody]
+    node: str | list[str] | None = None
+    limit: U32 = 256
+    max_batch_bytes: U64 = 262_144
+    heartbeat_ms: U64 = 15_000
+    include_meta: bool = True
+    include_tags: bool = False
+    include_data: bool = True
+    # ⚑30: only what is committed is ever pushed, which is all that `strong` asks for.
+    consistency: Literal["eventual", "strong"] = "eventual"
+
+    def __post_init__(self) -> None:
+        require_u64(max_batch_bytes=self.max_batch_bytes, heartbeat_ms=self.heartbeat_ms)
+
+    @property
+    def nodes(self) -> list[str]:
+        return [self.node] if isinstance(self.node, str) else self.node or []
+
+
 read_write = msgspec.json.Decoder(WriteBody)
 read_diff = msgspec.json.Decoder(DiffBody)
 read_delete = msgspec.json.Decoder(DeleteBody)
+read_watch = msgspec.json.Decoder(WatchBody)
 read_config = msgspec.json.Decoder(TopicConfig)
 
 

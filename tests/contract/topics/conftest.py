@@ -14,6 +14,8 @@ from apps.core import asyncdb
 from apps.core.asgi import Application
 from apps.core.sse import hub
 from apps.topics import services, touches
+from apps.topics.watch import pages, streams
+from tests.contract.topics.sse import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
@@ -73,6 +75,16 @@ class Api:
             f"/v0/topics/{topic}", {"records": [{"data": one} for one in data], **body}
         )
 
+    def watch(self, topics: Any, **body: Any) -> str:
+        """Make a watch session and return the path of its stream."""
+        answer = self.post("/v0/watch", {"topics": topics, **body})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["stream_url"])
+
+    def follow(self, path: str, **options: Any) -> Stream:
+        """Open a stream."""
+        return Stream(self, path, **options)
+
     def diff(self, topic: str, **body: Any) -> Any:
         """Read a topic and return the answer's JSON."""
         answer = self.post(f"/v0/topics/{topic}/diff", body)
@@ -106,6 +118,8 @@ def api(
 
     async def close() -> None:
         await client._client.aclose()
+        await streams.close()
+        await pages.close()
         await touches.close()
         await hub.current().close()
         await asyncdb.close()

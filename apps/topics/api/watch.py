@@ -1,0 +1,135 @@
+"""Following several topics over one connection (topics v0 §17)."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from apps.access import auth
+from apps.core.api.scope import PUBLIC
+from apps.core.dataplane import View, body_of, require_json, respond, token_of
+from apps.core.errors import Forbidden, Invalid, NotAcceptable, Unauthorized
+from apps.core.sse.stream import response
+from apps.topics.api import bodies, params
+from apps.topics.api.views import (
+    DIFF_BYTES,
+    DIFF_BYTES_MAX,
+    DIFF_LIMIT,
+    DIFF_LIMIT_MAX,
+    ms_since,
+)
+from apps.topics.queries import MAX_SEQ
+from apps.topics.watch import frames, sessions, streams
+from apps.topics.watch.positions import Position, decode_id
+from apps.topics.watch.sessions import TTL_MS, Subscription
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponseBase
+
+    from apps.access.auth import Caller
+    from apps.core.slim import Answer
+    from apps.topics.watch.sessions import Session
+
+_json = msgspec.json.encode
+
+# topics v0 §4.1
+MAX_TOPICS = 256
+HEARTBEAT_MS = (1_000, 60_000)
+
+
+class WatchView(View):
+    scope = {"POST": "read"}
+
+    async def post(self, request: HttpRequest, caller: Caller) -> Answer:
+        started = time.perf_counter()
+        content = await body_of(request)
+        require_json(request)
+        body = bodies.parse(bodies.read_watch, content)
+        _check_names(body, caller)
+        found = await sessions.find_topics(
+            list(body.topics), lenient=params.flag(request, "lenient", default=False)
+        )
+        positions = {
+            name: Position(
+                incarnation=topic.topic_id,
+                seq=topic.head
+                if body.topics[name].tail
+                else min(body.topics[name].from_seq, MAX_SEQ),
+                head=topic.head,
+            )
+            for name, topic in found.items()
+        }
+        wid = await sessions.create(
+            key_id=caller.key_id, subscription=_subscription(body), positions=positions
+        )
+        topics = {
+            name: {
+                "from_seq": positions[name].seq,
+                "head_seq": topic.head,
+                "earliest_seq": topic.earliest,
+            }
+            for name, topic in found.items()
+        }
+        return respond(
+            b'{"wid":%b,"stream_url":%b,"session_ttl_ms":%d,"topics":%b,"performance":{"server_total_ms":%.3f}}'
+            % (_json(wid), _json(f"/v0/watch/{wid}"), TTL_MS, _json(topics), ms_since(started))
+        )
+
+
+class WatchStreamView(View):
+    # §17.3: whoever made the session may open it, and the session says who that is.
+    scope = {"GET": PUBLIC}
+    query_token = True
+    is_stream = True
+    frames = frames.KINDS
+
+    async def get(self, request: HttpRequest, caller: None, wid: str) -> HttpResponseBase:
+        accept_stream(request)
+        session = await sessions.get(wid)
+        await _require_maker(request, session)
+        told = decode_id(request.headers.get("Last-Event-ID") or "")
+        return response(
+            streams.frames_of(session, told),
+            charged_to=session.key_id,
+            cache_control="no-store",
+        )
+
+
+def accept_stream(request: HttpRequest) -> None:
+    """Raise NotAcceptable if the client says that it doesn't take a stream (§17.3)."""
+    accept = request.headers.get("Accept")
+    if accept is not None and "text/event-stream" not in accept and "*/*" not in accept:
+        raise NotAcceptable("this is a text/event-stream")
+
+
+async def _require_maker(request: HttpRequest, session: Session) -> None:
+    if session.key_id is None:
+        return  # made while there was no key: knowing its name is enough
+    caller = await auth.identify(request.headers, query_token=token_of(request))
+    if caller.key_id != session.key_id:
+        raise Unauthorized("this session belongs to another key")
+
+
+def _check_names(body: bodies.WatchBody, caller: Caller) -> None:
+    if not body.topics:
+        raise Invalid("`topics` is empty")
+    if len(body.topics) > MAX_TOPICS:
+        raise Invalid(f"more than {MAX_TOPICS} topics")
+    for name in body.topics:
+        if not caller.sees(name):
+            raise Forbidden("this name is not within the key's prefixes", topic=name)
+
+
+def _subscription(body: bodies.WatchBody) -> Subscription:
+    low, high = HEARTBEAT_MS
+    return Subscription(
+        limit=min(body.limit or DIFF_LIMIT, DIFF_LIMIT_MAX),
+        budget=min(body.max_batch_bytes or DIFF_BYTES, DIFF_BYTES_MAX),
+        heartbeat_ms=min(max(body.heartbeat_ms, low), high),
+        nodes=tuple(body.nodes),
+        with_tags=body.include_tags,
+        with_meta=body.include_meta,
+        with_data=body.include_data,
+    )

@@ -1,0 +1,7 @@
+-- Look at topics that somebody in this process watches, for the case that a wake-up was lost. Called by
+-- watch.pages; index topic_once_per_name.
+SELECT name, id, head,
+       (ttl_ms > 0 AND coalesce(earliest_ts < %(now)s::bigint - ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
+         AS unsettled
+FROM topics_topic
+WHERE name = ANY (%(names)s::text[])

@@ -1,0 +1,98 @@
+"""The frames of a watch, byte for byte (topics v0 §17.6)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from apps.core.sse.frames import Kind
+from apps.topics.watch.positions import encode_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from apps.topics.queries import JsonPage
+    from apps.topics.retention import Gap
+    from apps.topics.watch.pages import Reading
+    from apps.topics.watch.positions import Position
+
+_ALL = "where every topic of the session stands, opaque"
+
+RECORD = Kind(
+    "record",
+    "Records of `topic`, oldest first. `from_seq` and `to_seq` are its cursor before and after; it lags by `head_seq − to_seq`.",
+    _ALL,
+)
+TOMBSTONE = Kind(
+    "tombstone",
+    "Records `gap_from` … `gap_to` of `topic` were lost before they could be told: `cap`, `ttl`, `mixed`, `source_trim`,"
+    " `from_seq_too_old` (one of them, while nobody was connected), or `recreated`: another topic has the name now.",
+    _ALL,
+)
+CAUGHT_UP = Kind("caught-up", "Nothing more is to be told of `topic` now.", _ALL)
+DELETED = Kind(
+    "topic-deleted",
+    "`topic` is gone; `head_seq` was its last. When all are, the stream ends.",
+    _ALL,
+)
+ERROR = Kind(
+    "error", "The stream ends: `code` is `server_shutting_down`. Connect again with the id.", _ALL
+)
+KINDS = (RECORD, TOMBSTONE, CAUGHT_UP, DELETED, ERROR)
+
+# ⚑20: what a client missed while it was away is said in these words; of the others it hears the true reason.
+_TOO_OLD = frozenset({"cap", "ttl", "mixed"})
+
+
+def record_data(name: str, reading: Reading, page: JsonPage, from_seq: int) -> bytes:
+    """Return the members of a record event, without the opening brace; made once for all who share the read."""
+    if not reading.data:
+        reading.data = b'"topic":"%b","records":[%b],"from_seq":%d,"to_seq":%d,"head_seq":%d}' % (
+            name.encode(),
+            page.body,
+            from_seq,
+            page.next_after,
+            page.marks.head,
+        )
+    return reading.data
+
+
+def tombstone_data(name: str, gap: Gap, reason: str) -> bytes:
+    """Return the members of a tombstone, without the opening brace."""
+    return (
+        b'"topic":"%b","reason":"%b","gap_from":%d,"gap_to":%d,"earliest_seq":%d,"head_seq":%d}'
+    ) % (name.encode(), reason.encode(), gap.gap_from, gap.gap_to, gap.earliest_seq, gap.head_seq)
+
+
+class Frames:
+    """The dialect of server-sent events; every frame's id is where all topics of the session stand."""
+
+    def __init__(self, positions: Mapping[str, Position]) -> None:
+        self._positions = positions
+
+    def records(self, name: str, reading: Reading, page: JsonPage, from_seq: int) -> bytes:
+        where = encode_id(self._positions)
+        # Equal ids of simple sessions are one object.
+        if reading.sent_id is not where:
+            data = record_data(name, reading, page, from_seq)
+            reading.sent_id, reading.sent = where, RECORD.frame(b"{" + data, id=where)
+        return reading.sent
+
+    def lost(self, name: str, gap: Gap, *, is_first: bool) -> bytes:
+        reason = "from_seq_too_old" if is_first and gap.reason in _TOO_OLD else gap.reason
+        # A topic that was recreated is read from its beginning, wherever the gap is said to end.
+        said = {name: gap.gap_to} if gap.reason == "recreated" else None
+        data = b"{" + tombstone_data(name, gap, reason)
+        return TOMBSTONE.frame(data, id=encode_id(self._positions, said=said))
+
+    def caught_up(self, name: str, head: int) -> bytes:
+        data = b'{"topic":"%b","head_seq":%d}' % (name.encode(), head)
+        return CAUGHT_UP.frame(data, id=encode_id(self._positions))
+
+    def deleted(self, name: str, head: int) -> bytes:
+        data = b'{"topic":"%b","head_seq":%d,"reason":"deleted"}' % (name.encode(), head)
+        return DELETED.frame(data, id=encode_id(self._positions))
+
+    def farewell(self) -> bytes:
+        """Return the last frame of a stream that the server ends."""
+        data = b'{"code":"server_shutting_down","message":"the server is stopping"}'
+        return ERROR.frame(data, id=encode_id(self._positions))

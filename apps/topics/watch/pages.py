@@ -1,0 +1,300 @@
+"""The pages that the watchers of one process read: each once, whoever wants it.
+
+A topic that is watched has one `Tail` in the process. It hears the topic's wake-ups and passes them on; watchers that
+stand at the same seq and want the same of it share one read, the bytes it found, and what is made of them. Those who
+come a moment late are given the page that the others had, so that they fall in step again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
+
+import psycopg
+
+from apps.core import lifespan, pgarray, sql
+from apps.core.sse import hub
+from apps.core.sse.subscription import BLIND_SECONDS, Subscription
+from apps.topics import queries, settling, touches
+
+if TYPE_CHECKING:
+    from apps.topics.queries import JsonPage
+
+log = logging.getLogger(__name__)
+
+# For whoever comes late by so much, a page with records is as good as new: it could as well be on its way to him.
+_LATE_SECONDS = 1.0
+_KEPT_BYTES = 32 * 1024 * 1024
+_KEPT_PAGES = 1024
+# A lost wake-up costs no more than this.
+_POLL_SECONDS = 10.0
+
+_tails: WeakKeyDictionary[asyncio.AbstractEventLoop, Tails] = WeakKeyDictionary()
+
+
+class Watcher(Protocol):
+    """Who is told that a topic has news."""
+
+    def wake(self, name: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a subscription wants of a topic; those who want the same share what is read."""
+
+    limit: int
+    budget: int
+    nodes: tuple[str, ...] = ()
+    with_tags: bool = False
+    with_meta: bool = True
+    with_data: bool = True
+
+
+class Reading:
+    """One read, under way or done, and what its sharers have made of it."""
+
+    __slots__ = (
+        "_done",
+        "began",
+        "data",
+        "ended_at",
+        "error",
+        "has_failed",
+        "page",
+        "sent",
+        "sent_id",
+    )
+
+    def __init__(self, began: int) -> None:
+        self.began = began
+        self.ended_at: float | None = None
+        # None when there is no such topic.
+        self.page: JsonPage | None = None
+        # Postgres was away: ask again later.
+        self.has_failed = False
+        self.error: Exception | None = None
+        # The record frame's data, and the frame last made of it: at a topic's end all watchers send the same one.
+        self.data = b""
+        self.sent_id = ""
+        self.sent = b""
+        self._done = asyncio.Event()
+
+    @property
+    def is_done(self) -> bool:
+        return self.ended_at is not None
+
+    async def wait(self) -> None:
+        """Return when it is done; raises what went wrong for a reason that nobody foresaw."""
+        if self.ended_at is None:
+            await self._done.wait()
+        if self.error is not None:
+            raise self.error
+
+    def end(self) -> None:
+        """Let everybody have it."""
+        self.ended_at = time.monotonic()
+        self._done.set()
+
+
+class Tail(Subscription):
+    """A topic that is watched in this process."""
+
+    __slots__ = ("_tails", "changed", "head", "name", "seen_at", "topic_id", "watchers")
+
+    def __init__(self, tails: Tails, name: str) -> None:
+        super().__init__(hub.current(), [queries.channel(name)])
+        self._tails = tails
+        self.name = name
+        self.watchers: set[Watcher] = set()
+        # What the last read saw, by the registry's clock and by the wall's.
+        self.changed = tails.tick()
+        self.topic_id: int | None = None
+        self.head = 0
+        self.seen_at = 0.0
+
+    def wake(self, channel: str = "") -> None:
+        """Tell the watchers that there may be something new."""
+        self.changed = self._tails.tick()
+        for watcher in self.watchers:
+            watcher.wake(self.name)
+
+    def leave(self, watcher: Watcher) -> None:
+        """Let a watcher go; the last one takes the tail with it."""
+        self.watchers.discard(watcher)
+        if not self.watchers:
+            self._tails.forget(self)
+
+    def read(self, after: int, selection: Selection, *, not_before: int) -> Reading:
+        """Return the page after a seq, shared: begun since the topic changed and since `not_before`, or under way."""
+        key = (self.name, after, selection)
+        found = self._tails.readings.get(key)
+        if found is not None and found.began >= not_before:
+            if not found.is_done or (found.began > self.changed and not found.has_failed):
+                return found
+            if self._is_good_for_late(found):
+                return found
+        return self._tails.begin(self, key)
+
+    def _is_good_for_late(self, reading: Reading) -> bool:
+        page = reading.page
+        is_full = page is not None and page.count > 0 and page.topic_id == self.topic_id
+        return is_full and not is_late(reading)
+
+    def has_changed_since(self, reading: Reading) -> bool:
+        """Say whether there may be something that a read has not seen."""
+        return reading.began < self.changed
+
+    def saw(self, page: JsonPage | None) -> None:
+        """Note what a read has seen."""
+        self.seen_at = time.monotonic()
+        self.topic_id = None if page is None else page.topic_id
+        self.head = 0 if page is None else page.marks.head
+
+
+class Tails:
+    """The watched topics of one event loop, the pages they have in common, and the poll behind their wake-ups."""
+
+    def __init__(self) -> None:
+        self.readings: OrderedDict[tuple[str, int, Selection], Reading] = OrderedDict()
+        self._by_name: dict[str, Tail] = {}
+        self._kept_bytes = 0
+        self._clock = 0
+        self._poller: asyncio.Task[None] | None = None
+        self._running: set[asyncio.Task[None]] = set()
+
+    def tick(self) -> int:
+        """Return the next moment: a clock that never stands still, so that before and after are certain."""
+        self._clock += 1
+        return self._clock
+
+    def join(self, name: str, watcher: Watcher) -> Tail:
+        """Have a watcher told of a topic's news from here on."""
+        tail = self._by_name.get(name)
+        if tail is None:
+            tail = self._by_name[name] = Tail(self, name)
+            tail.__enter__()
+        tail.watchers.add(watcher)
+        if self._poller is None or self._poller.done():
+            self._poller = asyncio.create_task(self._poll(), name="watch-poll")
+            lifespan.on_close(close)
+        return tail
+
+    def forget(self, tail: Tail) -> None:
+        """Stop listening for a topic that nobody watches."""
+        if self._by_name.get(tail.name) is tail:
+            del self._by_name[tail.name]
+            tail.__exit__()
+
+    def begin(self, tail: Tail, key: tuple[str, int, Selection]) -> Reading:
+        """Start a read that others may join."""
+        self._drop_old()
+        reading = Reading(self.tick())
+        self._kept_bytes -= _size(self.readings.pop(key, None))
+        self.readings[key] = reading
+        task = asyncio.create_task(self._read(tail, key, reading))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return reading
+
+    async def close(self) -> None:
+        """Stop polling, and drop what is kept."""
+        tasks = {*self._running, *([self._poller] if self._poller else [])}
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._poller = None
+        self.readings.clear()
+        self._kept_bytes = 0
+
+    async def _read(self, tail: Tail, key: tuple[str, int, Selection], reading: Reading) -> None:
+        name, after, selection = key
+        try:
+            reading.page = await queries.read_records(
+                name,
+                after=after,
+                limit=selection.limit,
+                budget=selection.budget,
+                nodes=selection.nodes,
+                with_tags=selection.with_tags,
+                with_meta=selection.with_meta,
+                with_data=selection.with_data,
+            )
+        except psycopg.OperationalError as exc:
+            log.warning("watchers of %s wait for Postgres: %s", name, exc)
+            reading.has_failed = True
+            asyncio.get_running_loop().call_later(BLIND_SECONDS, tail.wake)
+        except Exception as exc:
+            # Whoever waits for it is told; nobody else looks at this task.
+            reading.error = exc
+        else:
+            tail.saw(reading.page)
+            if reading.page is not None:
+                touches.read(reading.page.topic_id)
+            if self.readings.get(key) is reading:
+                self._kept_bytes += _size(reading)
+        finally:
+            reading.end()
+
+    def _drop_old(self) -> None:
+        """Drop pages that nobody comes for any more, from the oldest."""
+        while self.readings:
+            key, oldest = next(iter(self.readings.items()))
+            is_much = self._kept_bytes > _KEPT_BYTES or len(self.readings) > _KEPT_PAGES
+            if not oldest.is_done or not (is_much or is_late(oldest)):
+                return
+            del self.readings[key]
+            self._kept_bytes -= _size(oldest)
+
+    async def _poll(self) -> None:
+        while self._by_name:
+            await asyncio.sleep(_POLL_SECONDS if hub.current().hears else BLIND_SECONDS)
+            self._drop_old()
+            unseen = time.monotonic() - _POLL_SECONDS / 2
+            quiet = [
+                tail
+                for tail in self._by_name.values()
+                if tail.seen_at < unseen or not hub.current().hears
+            ]
+            try:
+                await self._look_at(quiet)
+            except psycopg.OperationalError as exc:
+                log.warning("watched topics could not be looked at: %s", exc)
+
+    async def _look_at(self, tails: list[Tail]) -> None:
+        if not tails:
+            return
+        names = pgarray.texts([tail.name.encode() for tail in tails])
+        found = await sql.run_async("topics/poll_topics", names=names, now=settling.now_ms())
+        rows = {row["name"]: row for row in found.rows}
+        for tail in tails:
+            row = rows.get(tail.name)
+            seen = (None, 0) if row is None else (row["id"], row["head"])
+            if seen != (tail.topic_id, tail.head) or (row is not None and row["unsettled"]):
+                tail.wake()
+
+
+def current() -> Tails:
+    """Return the tails of the running event loop."""
+    return _tails.setdefault(asyncio.get_running_loop(), Tails())
+
+
+async def close() -> None:
+    """Stop what runs for the watchers of this event loop."""
+    tails = _tails.pop(asyncio.get_running_loop(), None)
+    if tails is not None:
+        await tails.close()
+
+
+def is_late(reading: Reading) -> bool:
+    """Say whether it is too long ago that a read was done."""
+    return reading.ended_at is not None and time.monotonic() - reading.ended_at > _LATE_SECONDS
+
+
+def _size(reading: Reading | None) -> int:
+    return 0 if reading is None or reading.page is None else len(reading.page.body)

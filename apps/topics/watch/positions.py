@@ -1,0 +1,102 @@
+"""Where a reader of several topics stands, and the id by which it comes back there (topics v0 §17.4). Pure.
+
+The id says for each topic of the session the seq up to which it was told. A seq alone is ambiguous once a topic has been
+deleted and created again under its name: for such topics the id also carries the incarnation, in a member `$` (no topic
+can be called that), and there the position is exact.
+"""
+
+from __future__ import annotations
+
+import binascii
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# 256 topics with the longest names there are make 90 KB.
+MAX_ID_LENGTH = 128 * 1024
+
+Told = tuple[int | None, int]
+
+
+@dataclass(slots=True)
+class Position:
+    """How far a topic was told: in which incarnation of it, up to which seq, and where its head was then."""
+
+    incarnation: int
+    seq: int
+    head: int = 0
+    # The incarnation that the session began with.
+    first_incarnation: int = 0
+
+    def __post_init__(self) -> None:
+        self.first_incarnation = self.first_incarnation or self.incarnation
+
+
+def encode_id(positions: Mapping[str, Position], *, said: Mapping[str, int] | None = None) -> str:
+    """Return the id of these positions; `said` gives seqs that stand for positions elsewhere (§17.6 `recreated`)."""
+    said = said or {}
+    if len(positions) == 1 and not said:
+        [(name, position)] = positions.items()
+        if position.incarnation == position.first_incarnation:
+            return _simple_id(name, position.seq)
+    plain = [b'"%b":%d' % (n.encode(), said.get(n, p.seq)) for n, p in sorted(positions.items())]
+    exact = [
+        b'"%b":[%d,%d]' % (name.encode(), position.incarnation, position.seq)
+        for name, position in sorted(positions.items())
+        if name in said or position.incarnation != position.first_incarnation
+    ]
+    if exact:
+        plain.append(b'"$":{%b}' % b",".join(exact))
+    return _token(b"{%b}" % b",".join(plain))
+
+
+def decode_id(text: str) -> dict[str, Told] | None:
+    """Return incarnation, where it was told, and seq by topic; None for what is no id."""
+    if not text or len(text) > MAX_ID_LENGTH:
+        return None
+    try:
+        raw = urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
+        members = _members.decode(raw)
+        exact = _exact.decode(members.pop("$", b"{}"))
+        told: dict[str, Told] = {
+            name: (None, _seq.decode(seq)) for name, seq in members.items() if name not in exact
+        }
+    except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError, RecursionError):
+        return None
+    return told | exact
+
+
+def resumed(stored: Position, told: Told, *, is_exact: bool) -> Position:
+    """Return where a stream goes on whose client was told so much: it may rewind, never advance.
+
+    Not exact are positions of a session whose last stream ended unseen: they lag behind what was sent, so that the
+    client knows better.
+    """
+    incarnation, seq = told[0] or stored.first_incarnation, told[1]
+    is_behind = (incarnation, seq) < (stored.incarnation, stored.seq)
+    if is_exact and not is_behind:
+        return stored
+    return Position(incarnation, seq, stored.head, stored.first_incarnation)
+
+
+def _token(text: bytes) -> str:
+    return urlsafe_b64encode(text).rstrip(b"=").decode()
+
+
+@lru_cache(maxsize=4096)
+def _simple_id(name: str, seq: int) -> str:
+    """Return the id of a session of one topic; the watchers at a topic's end share it, as one object."""
+    return _token(b'{"%b":%d}' % (name.encode(), seq))
+
+
+_Seq = Annotated[int, msgspec.Meta(ge=0)]
+_Incarnation = Annotated[int, msgspec.Meta(ge=1)]
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_seq = msgspec.json.Decoder(_Seq)
+_exact = msgspec.json.Decoder(dict[str, tuple[_Incarnation, _Seq]])

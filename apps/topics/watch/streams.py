@@ -1,0 +1,217 @@
+"""The open streams of sessions in this process: sharing a session's positions, and writing them down lazily.
+
+A stream that comes with a `Last-Event-ID` is its client's next attempt: it takes the session over, and older streams,
+whose client has gone without our notice, end instead of taking records away from it. Streams without one divide the
+records of their session, in this process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+import psycopg
+
+from apps.core import lifespan
+from apps.core.sse.stream import follow_news
+from apps.topics.watch import sessions
+from apps.topics.watch.following import Follower
+from apps.topics.watch.frames import Frames
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from apps.core.sse.stream import Step
+    from apps.topics.watch.positions import Position, Told
+    from apps.topics.watch.sessions import Opening, Session
+
+log = logging.getLogger(__name__)
+
+# How much a client that comes back without an id may hear twice, if its web process was killed.
+_KEEP_SECONDS = 5.0
+# A fifth of the session's time: one write that fails ends no session.
+_IN_USE_SECONDS = 60.0
+# Streams that end together are written down together.
+_ENDED_SECONDS = 0.05
+
+_keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, Keeper] = WeakKeyDictionary()
+
+
+async def frames_of(session: Session, told: dict[str, Told] | None) -> AsyncIterator[bytes]:
+    """Yield the frames of a session, from where its client says it was told to."""
+    keeper = _keepers.setdefault(asyncio.get_running_loop(), Keeper())
+    live = await keeper.open(session, told)
+    if live is None:
+        return  # gone, or taken over, at this very moment
+    dialect = Frames(live.positions)
+    follower = Follower(dialect)
+    follower.add(live.positions, session.subscription.selection)
+    live.followers.add(follower)
+
+    async def read() -> Step:
+        step = await follower.read()
+        live.has_moved |= bool(step.frames)
+        return step
+
+    following = follow_news(
+        follower,
+        read,
+        heartbeat=session.subscription.heartbeat_ms / 1000,
+        farewell=dialect.farewell,
+    )
+    try:
+        async with aclosing(following):
+            async for part in following:
+                yield part
+    finally:
+        live.followers.discard(follower)
+        keeper.ended(live)
+
+
+class _Live:
+    """A session with open streams in this process."""
+
+    def __init__(self, wid: str, epoch: int, positions: dict[str, Position]) -> None:
+        self.wid = wid
+        self.epoch = epoch
+        self.positions = positions
+        self.followers: set[Follower] = set()
+        # Streams that the row counts for this process; those that have ended are to be written down.
+        self.counted = 0
+        self.ended = 0
+        self.has_moved = False
+        self.kept_at = time.monotonic()
+
+    def stop(self) -> None:
+        for follower in self.followers:
+            follower.stop()
+
+
+class Keeper:
+    """The sessions with open streams in one event loop."""
+
+    def __init__(self) -> None:
+        self._live: dict[str, _Live] = {}
+        self._writer: asyncio.Task[None] | None = None
+        self._soon = asyncio.Event()
+        self._openings: set[asyncio.Task[_Live | None]] = set()
+
+    async def open(self, session: Session, told: dict[str, Told] | None) -> _Live | None:
+        """Open a stream of a session, and return the session as this process has it; None if it has gone."""
+        opening = asyncio.create_task(self._open(session, told))
+        self._openings.add(opening)
+        opening.add_done_callback(self._openings.discard)
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # The client has left meanwhile: what was begun is done, so that what it counted can be taken back.
+            opening.add_done_callback(self._opened_in_vain)
+            raise
+
+    async def _open(self, session: Session, told: dict[str, Told] | None) -> _Live | None:
+        opening = await sessions.open_stream(session.wid, takes_over=told is not None)
+        return None if opening is None else self._join(session, opening, told)
+
+    def _opened_in_vain(self, opening: asyncio.Task[_Live | None]) -> None:
+        if not opening.cancelled() and not opening.exception() and (live := opening.result()):
+            self.ended(live)
+
+    def _join(
+        self, session: Session, opening: Opening, told: dict[str, Told] | None
+    ) -> _Live | None:
+        known = self._live.get(session.wid)
+        if known is not None and known.epoch > opening.epoch:
+            return None
+        # Streams that the row counts and nobody here has are in another process, or have died with it.
+        is_exact = opening.open_before == (known.counted if known is not None else 0)
+        stored = known.positions if known is not None else opening.positions
+        if known is None or known.epoch < opening.epoch:
+            if known is not None:
+                known.stop()
+            positions = sessions.resume(stored, told or {}, is_exact=is_exact)
+            known = self._live[session.wid] = _Live(session.wid, opening.epoch, positions)
+        known.counted += 1
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.create_task(self._write(), name="watch-sessions")
+            lifespan.on_close(close)
+        return known
+
+    def ended(self, live: _Live) -> None:
+        """Note that a stream has ended."""
+        live.ended += 1
+        live.has_moved = True
+        self._soon.set()
+
+    async def write_down(self) -> None:
+        """Store what has changed since the last time."""
+        now = time.monotonic()
+        noted = {
+            live: (live.epoch, _moved(live), live.ended)
+            for live in self._live.values()
+            if live.has_moved or now - live.kept_at > _IN_USE_SECONDS
+        }
+        if not noted:
+            return
+        for live in noted:
+            live.has_moved = False
+        try:
+            kept = await sessions.keep({live.wid: note for live, note in noted.items()})
+        except psycopg.Error as exc:
+            log.warning("positions of watch sessions could not be stored: %s", exc)
+            for live in noted:
+                live.has_moved = True
+            return
+        for live, (_, _, ended) in noted.items():
+            live.kept_at = now
+            live.ended -= ended
+            live.counted -= ended
+            if live.wid not in kept:
+                live.stop()
+            if not live.counted or live.wid not in kept:
+                self._forget(live)
+
+    async def close(self) -> None:
+        """Store what is left, and stop."""
+        if self._writer is not None:
+            self._writer.cancel()
+            await asyncio.wait({self._writer})
+        if self._openings:
+            await asyncio.wait(self._openings)
+        await self.write_down()
+
+    def _forget(self, live: _Live) -> None:
+        if self._live.get(live.wid) is live:
+            del self._live[live.wid]
+
+    async def _write(self) -> None:
+        while self._live:
+            try:
+                async with asyncio.timeout(_KEEP_SECONDS):
+                    await self._soon.wait()
+                await asyncio.sleep(_ENDED_SECONDS)
+            except TimeoutError:
+                pass
+            self._soon.clear()
+            await self.write_down()
+
+
+async def write_down() -> None:
+    """Write down now where the sessions of this event loop stand."""
+    keeper = _keepers.get(asyncio.get_running_loop())
+    if keeper is not None:
+        await keeper.write_down()
+
+
+async def close() -> None:
+    """Stop, and write down where the sessions of this event loop stand."""
+    keeper = _keepers.pop(asyncio.get_running_loop(), None)
+    if keeper is not None:
+        await keeper.close()
+
+
+def _moved(live: _Live) -> bytes | None:
+    return sessions.encode_positions(live.positions) if live.has_moved else None
