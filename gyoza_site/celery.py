@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from celery import Celery
+from celery.signals import beat_init
+from django.conf import settings
 from kombu import Queue
 from kombu.common import Broadcast
 
@@ -34,5 +36,21 @@ app.conf.beat_schedule = {
         "schedule": 10.0,
         "options": {"expires": 10},
     },
+    "topics.sweep_routers": {
+        "task": "topics.sweep_routers",
+        "schedule": 1.0,
+        "options": {"expires": 1},
+    },
+    "pipelines.sweep_executions": {
+        "task": "pipelines.sweep_executions",
+        "schedule": 1.0,
+        "options": {"expires": 1},
+    },
     "access.trim_idempotency": {"task": "access.trim_idempotency", "schedule": 600.0},
 }
+
+
+@beat_init.connect
+def say_that_beat_is_up(**_: object) -> None:
+    settings.GYOZA_BEAT_MARK.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    settings.GYOZA_BEAT_MARK.touch()

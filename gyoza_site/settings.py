@@ -53,8 +53,15 @@ CSRF_TRUSTED_ORIGINS = env.words(
 GYOZA_BEHIND_TLS = env.boolean(
     "GYOZA_BEHIND_TLS", False, "A TLS proxy stands in front: secure cookies, HSTS, redirects."
 )
+GYOZA_TRUSTED_PROXIES = env.words(
+    "GYOZA_TRUSTED_PROXIES",
+    ["127.0.0.1"],
+    "Addresses or networks of proxies whose X-Forwarded-For is believed; * for any.",
+)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if GYOZA_BEHIND_TLS else None
 SECURE_SSL_REDIRECT = GYOZA_BEHIND_TLS
+# Probes come from inside, without TLS, and take a redirect for an answer.
+SECURE_REDIRECT_EXEMPT = ["^health$"]
 SESSION_COOKIE_SECURE = GYOZA_BEHIND_TLS
 CSRF_COOKIE_SECURE = GYOZA_BEHIND_TLS
 SECURE_HSTS_SECONDS = 31_536_000 if GYOZA_BEHIND_TLS else 0
@@ -84,6 +91,7 @@ INSTALLED_APPS = [
     "apps.topics",
     "apps.definitions",
     "apps.runs",
+    "apps.pipelines",
     "apps.stack",
 ]
 
@@ -203,7 +211,10 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
 }
-CELERY_BEAT_SCHEDULE_FILENAME = str(GYOZA_HOME / "beat-schedule")
+# Sweeps are due by the clock alone. The scheduler with a file writes it on exit only where Python's dbm is Berkeley's.
+CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+# Beat answers nobody: it makes this file when it has started, and `manage.py up` waits for it.
+GYOZA_BEAT_MARK = GYOZA_HOME / "run" / "beat-is-up"
 
 # --- REST framework -----------------------------------------------------------------------------
 
@@ -243,6 +254,8 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "RunState": "apps.runs.states.RunState",
         "EventType": "apps.runs.states.EventType",
         "InputType": "apps.definitions.api.serializers.INPUT_TYPES",
+        "ExecutionStatus": "apps.pipelines.api.serializers.EXECUTION_STATUSES",
+        "StageStatus": "apps.pipelines.api.serializers.STAGE_STATUSES",
     },
 }
 
@@ -272,8 +285,6 @@ GYOZA_KEY_CACHE_SECONDS = env.seconds(
     "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
 )
 
-# The data plane asks by name: core knows no app.
-GYOZA_IDENTIFY = "apps.access.auth.identify"
 GYOZA_WEB_THREADS = env.integer(
     "GYOZA_WEB_THREADS", 8, "Threads of a web process that run Django's views.", low=1, high=200
 )
@@ -281,6 +292,7 @@ GYOZA_WEB_THREADS = env.integer(
 # --- Topics -------------------------------------------------------------------------------------
 
 GYOZA_MAX_TOPICS = env.integer("TOPICS_MAX_TOPICS", 100_000, "Most topics; 0 = unlimited.", low=0)
+GYOZA_MAX_ROUTERS = env.integer("TOPICS_MAX_ROUTERS", 10_000, "Most routers; 0 = unlimited.", low=0)
 GYOZA_MAX_BODY_BYTES = env.integer(
     "TOPICS_MAX_BODY_BYTES", 64 * 1024 * 1024, "Largest request body under /v0.", low=1
 )
@@ -374,6 +386,16 @@ GYOZA_EXECUTORS = {
         },
     },
 }
+
+# --- Pipelines ----------------------------------------------------------------------------------
+
+GYOZA_ADAPTERS = [
+    "apps.pipelines.adapters.approve.Approve",
+    "apps.pipelines.adapters.publish.Publish",
+    "apps.pipelines.adapters.sleep.Sleep",
+    "apps.pipelines.adapters.subpipeline.SubPipeline",
+    "apps.pipelines.adapters.transform.Transform",
+]
 GYOZA_HOSTNAME = socket.gethostname()
 
 # --- Reference ----------------------------------------------------------------------------------

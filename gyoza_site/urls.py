@@ -12,6 +12,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.topics.api.urls")),
     path("", include("apps.definitions.api.urls")),
     path("", include("apps.runs.api.urls")),
+    path("", include("apps.pipelines.api.urls")),
     path("events", runs.FeedView.as_view(), name="feed"),
     path("runs/<uuid:run_id>/stream", runs.RunStreamView.as_view(), name="run-stream"),
     path("runs/<uuid:run_id>/logs", runs.RunLogsView.as_view(), name="run-logs"),

@@ -45,4 +45,5 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]
     """
     sent: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr("apps.core.queue._send", lambda task, kwargs: sent.append((task, kwargs)))
+    monkeypatch.setattr("apps.core.queue._send_soon", lambda task: sent.append((task, {})))
     return sent

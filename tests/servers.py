@@ -8,6 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from apps.stack.valkey import Valkey
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
 
 PREFIX = "gyoza-test-"
 
@@ -76,25 +78,43 @@ def start() -> None:
             _start(server)
 
 
+@contextmanager
+def durable_postgres(home: Path, *options: str) -> Iterator[Postgres]:
+    """Run a Postgres as `make up` has it, which waits for the disk; `options` as on its command line."""
+    server = Postgres(home)
+    process = _spawn(server, *options)
+    try:
+        yield server
+    finally:
+        _stop(process, server.stop_signal)
+        shutil.rmtree(server.sockets, ignore_errors=True)
+
+
 def _start(server: Postgres | Valkey) -> None:
-    server.prepare()
-    log_path = directory() / f"{server.name}.log"
     # A killed postmaster would leave its sessions behind.
     end = signal.SIGQUIT if isinstance(server, Postgres) else signal.SIGKILL
+    atexit.register(_stop, _spawn(server, orphan_signal=end), end)
+
+
+def _spawn(
+    server: Postgres | Valkey, *options: str, orphan_signal: signal.Signals = signal.SIGQUIT
+) -> subprocess.Popen[bytes]:
+    server.prepare()
+    log_path = directory() / f"{server.name}.log"
     with log_path.open("ab") as log:
         process = spawn(
-            server.argv,
+            [*server.argv, *options],
             env=server.env,
             cwd=directory(),
             log=log,
-            orphan_signal=end,
+            orphan_signal=orphan_signal,
             account=server.account,
         )
-    atexit.register(_stop, process, end)
     while not server.ready():
         if process.poll() is not None:
             raise RuntimeError(f"{server.name}:\n{log_path.read_text('utf-8', 'replace')}")
         time.sleep(0.02)
+    return process
 
 
 def _stop(process: subprocess.Popen[bytes], end: signal.Signals) -> None:

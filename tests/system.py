@@ -80,11 +80,8 @@ class System:
 
     def start_beat(self) -> None:
         """Start beat."""
-        schedule = str(self.home / "beat-schedule")
-        self.start(
-            "beat",
-            [sys.executable, "-m", "celery", "-A", "gyoza_site.celery", "beat", "-s", schedule],
-        )
+        argv = [sys.executable, "-m", "celery", "-A", "gyoza_site.celery", "beat", "--pidfile="]
+        self.start("beat", argv)
 
     def kill(self, name: str, how: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to a process and wait until it is gone."""
@@ -168,6 +165,23 @@ def system(home: Path, **env: str) -> Iterator[System]:
     urls = servers.environment()
     os.environ.update(urls)
     servers.start()
+    with _opened(home, urls, env) as opened:
+        yield opened
+
+
+@contextmanager
+def durable_system(home: Path, *options: str, **env: str) -> Iterator[System]:
+    """Open a system on a Postgres of its own that waits for the disk, as in production: for benchmarks."""
+    with servers.durable_postgres(home / "durable", *options) as server:
+        urls = {**servers.environment(), "DATABASE_URL": server.url}
+        os.environ.update(urls)
+        servers.start()
+        with _opened(home, urls, env) as opened:
+            yield opened
+
+
+@contextmanager
+def _opened(home: Path, urls: dict[str, str], env: dict[str, str]) -> Iterator[System]:
     name = f"gyoza_{uuid4().hex[:12]}"
     with psycopg.connect(urls["DATABASE_URL"], autocommit=True) as link:
         link.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

@@ -146,12 +146,13 @@ def once(
     2. Create, and store the answer in the same transaction.
     3. If the key is taken, compare fingerprints and repeat the stored answer.
     """
-    if key is not None and len(key.encode("latin-1", "replace")) > MAX_IDEMPOTENCY_KEY_BYTES:
+    if key is None:
+        # In the transaction that the service opens, without a savepoint inside one of ours.
+        status, body = create()
+        return status, _parsed(body), False
+    if len(key.encode("latin-1", "replace")) > MAX_IDEMPOTENCY_KEY_BYTES:
         raise Invalid(f"Idempotency-Key is over {MAX_IDEMPOTENCY_KEY_BYTES} bytes")
     with transaction.atomic():
-        if key is None:
-            status, body = create()
-            return status, _parsed(body), False
         owner = caller.owner
         while not (mine := claim_idempotency(owner=owner, key=key, fingerprint=fingerprint)):
             first = IdempotencyRecord.objects.filter(owner=owner, key=key).first()

@@ -95,7 +95,11 @@ class View:
     async def dispatch(self, request: HttpRequest, path: dict[str, Any]) -> Response:
         """Answer a request; never raises but for cancellation and a client that has gone."""
         known = correlation.current()
-        with nullcontext(known) if known else correlation.bound(choose(request)) as correlation_id:
+        with (
+            nullcontext(known)
+            if known
+            else correlation.bound(correlation.choose(request.headers)) as correlation_id
+        ):
             try:
                 response: Response = await self._answer(request, path)
             except intake.ClientGone:
@@ -105,12 +109,16 @@ class View:
         response.headers[correlation.HEADER] = correlation_id
         return response
 
+    def scope_of(self, method: str | None) -> str:
+        """Return which scope a method of this view needs; None stands for one that it doesn't have."""
+        return self.other if method is None else self.scope.get(method, self.other)
+
     async def _answer(self, request: HttpRequest, path: dict[str, Any]) -> Response:
         method = "GET" if request.method == "HEAD" else str(request.method)
         handler: Handler | None = (
             getattr(self, method.lower(), None) if method in _METHODS else None
         )
-        scope = self.scope.get(method, self.other) if handler else self.other
+        scope = self.scope_of(method if handler else None)
         if scope == PUBLIC:
             response = await self._called(handler, method)(request, None, **path)
             connections.admit(response, None)
@@ -143,11 +151,6 @@ class NothingView(View):
 
 
 _METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH"})
-
-
-def choose(request: HttpRequest) -> str:
-    """Return the correlation id of a request."""
-    return correlation.choose(request.headers)
 
 
 def token_of(request: HttpRequest) -> str | None:

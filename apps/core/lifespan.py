@@ -6,6 +6,7 @@ import asyncio
 import logging
 import signal
 import threading
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# This module is imported when a process sets up.
+_started = time.monotonic()
 _draining = False
 _openers: list[Callable[[], None]] = []
 _closers: list[Callable[[], Awaitable[None]]] = []
+
+
+def uptime_ms() -> int:
+    """Return for how many milliseconds this process has lived."""
+    return int((time.monotonic() - _started) * 1000)
 
 
 def is_draining() -> bool:

@@ -63,10 +63,10 @@ def configure(config: dict[str, Any]) -> None:
                     for name in ("uvicorn", "uvicorn.error", "uvicorn.access")
                 },
                 "django.server": {"handlers": [], "propagate": True},
-                # Two lines for every nudge and sweep; a task that fails is still told.
+                # A line or two for every nudge and sweep; a task that fails is still told.
                 **{
                     name: {"level": "WARNING"}
-                    for name in ("celery.worker.strategy", "celery.app.trace")
+                    for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace")
                 },
             },
         }
@@ -81,6 +81,7 @@ def formatter(style: str) -> structlog.stdlib.ProcessorFormatter:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.stdlib.ExtraAdder(),
         _add_correlation_id,
+        _drop_coloured,
     ]
     last: list[Processor] = (
         [structlog.processors.format_exc_info, _hide_secrets, structlog.processors.JSONRenderer()]
@@ -101,6 +102,12 @@ def _add_correlation_id(_logger: WrappedLogger, _method: str, event: EventDict) 
     correlation_id = correlation.current()
     if correlation_id is not None:
         event.setdefault("correlation_id", correlation_id)
+    return event
+
+
+def _drop_coloured(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    # Uvicorn says everything twice, the second time with the codes of a terminal.
+    event.pop("color_message", None)
     return event
 
 

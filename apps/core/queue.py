@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from contextlib import suppress
 from functools import partial
+from queue import Empty, SimpleQueue
 
 from celery import current_app
 from django.db import transaction
@@ -19,6 +23,13 @@ log = logging.getLogger(__name__)
 # A nudge that nobody has begun to answer covers those that follow. The mark ends by itself, so that a lost message
 # hides later ones for no longer than this.
 NUDGE_COVERS_MS = 1000
+# How much later a message follows a word that was heard. It costs a worker more than a small run does, so it comes when
+# the run is under way, and at most ten times a second from one process.
+SOON_SECONDS = 0.1
+
+_outbox: SimpleQueue[str] = SimpleQueue()
+_postman: threading.Thread | None = None
+_hiring = threading.Lock()
 
 
 def enqueue_on_commit(task: str, /, **kwargs: JSONScalar) -> None:
@@ -38,9 +49,11 @@ def _send(task: str, kwargs: dict[str, JSONScalar]) -> None:
 
 
 def nudge_on_commit(task: str, /) -> None:
-    """Send a task without arguments once the surrounding transaction has committed, unless one is still unanswered.
+    """Say that there is work for a task without arguments, once the surrounding transaction has committed.
 
-    One message serves a whole burst: what it announces is found in Postgres. Who answers calls `answer_nudge` first.
+    The word is published to those who listen (`core.nudges`), and sent as a Celery message: at once if nobody listens,
+    else a moment later, for whoever may be deaf just then. One message serves a whole burst: what it announces is
+    found in Postgres. A task that is not listened for calls `answer_nudge` first.
     """
     transaction.on_commit(partial(_nudge, task), robust=True)
 
@@ -53,15 +66,48 @@ def answer_nudge(task: str, /) -> None:
         log.warning("the mark of %s was not removed, it ends by itself: %s", task, exc)
 
 
+def nudge_channel(task: str, /) -> str:
+    """Return the Redis channel on which nudges of a task are published."""
+    return f"gyoza:nudges:{task}"
+
+
 def _nudge(task: str) -> None:
     try:
-        is_first = redis.client().set(_mark(task), 1, nx=True, px=NUDGE_COVERS_MS)
+        is_heard = redis.client().publish(nudge_channel(task), "") > 0
+        is_first = is_heard or redis.client().set(_mark(task), 1, nx=True, px=NUDGE_COVERS_MS)
     except RedisError as exc:
         log.warning("nudge %s was not sent, a sweep will find its row: %s", task, exc)
         return
-    if is_first:
+    if is_heard:
+        _send_soon(task)
+    elif is_first:
         _send(task, {})
 
 
 def _mark(task: str) -> str:
     return f"gyoza:nudge:{task}"
+
+
+def _send_soon(task: str) -> None:
+    global _postman
+    with _hiring:
+        if _postman is None:
+            _postman = threading.Thread(target=_deliver, name="gyoza-postman", daemon=True)
+            _postman.start()
+    _outbox.put(task)
+
+
+def _wait_a_moment() -> None:
+    time.sleep(SOON_SECONDS)
+
+
+def _deliver() -> None:
+    """Send what is in the outbox, each task once, however often it was put there meanwhile."""
+    while True:
+        tasks = {_outbox.get()}
+        _wait_a_moment()
+        with suppress(Empty):
+            while True:
+                tasks.add(_outbox.get_nowait())
+        for task in tasks:
+            _send(task, {})

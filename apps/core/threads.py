@@ -1,15 +1,19 @@
-"""Sync code called from the event loop."""
+"""Sync code called from the event loop, and async code called from where there is none."""
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from asgiref.sync import sync_to_async
 from django.db import connection
 
+from apps.core import asyncdb
+from apps.core.sse import hub
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -36,3 +40,20 @@ def _giving_back(function: Callable[[], T]) -> Callable[[], T]:
                 connection.close()
 
     return call
+
+
+def run_here(work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end in an event loop of its own, with connections of its own; wake-ups go out.
+
+    It sees what is committed, not what the caller's transaction has done so far.
+    """
+
+    async def scene() -> T:
+        try:
+            return await work
+        finally:
+            await hub.current().flush()
+            await hub.current().close()
+            await asyncdb.close()
+
+    return asyncio.run(scene())

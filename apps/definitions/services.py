@@ -15,7 +15,13 @@ from apps.core.errors import Forbidden
 from apps.definitions import work
 from apps.definitions.models import Definition
 from apps.definitions.specs import check_outputs, fill_inputs
-from apps.definitions.work import Work, read_event_delivery, read_timeout
+from apps.definitions.work import (
+    Work,
+    read_constraints,
+    read_event_delivery,
+    read_retry_policy,
+    read_timeout,
+)
 
 if TYPE_CHECKING:
     from apps.access.auth import Caller
@@ -28,7 +34,9 @@ __all__ = [
     "delete_definitions",
     "deploy_definition",
     "fill_inputs",
+    "read_constraints",
     "read_event_delivery",
+    "read_retry_policy",
     "read_timeout",
     "read_work",
     "require_topic",

@@ -77,8 +77,8 @@ def read_work(body: Body, *, python_ops: Sequence[str]) -> Work:
         env=_read_env(body),
         input_specs=read_input_specs(body),
         output_specs=read_output_specs(body),
-        constraints=_read_constraints(body.child("constraints")),
-        retry_policy=_read_retry_policy(body.child("retry_policy")),
+        constraints=read_constraints(body.child("constraints")),
+        retry_policy=read_retry_policy(body.child("retry_policy")),
         event_delivery=read_event_delivery(body, {"topic": "", "attributes": {}}),
         timeout_s=read_timeout(body, default=DEFAULT_TIMEOUT_S),
     )
@@ -155,7 +155,8 @@ def _read_env(body: Body) -> dict[str, str]:
     return env
 
 
-def _read_constraints(body: Body) -> dict[str, JSON]:
+def read_constraints(body: Body) -> dict[str, JSON]:
+    """Read the members of `constraints`."""
     needs = {name: body.integer_or_null(name) for name in ("cpu", "ram_mb", "vram_mb", "gpu_id")}
     tags = body.strings("tags")
     if "" in tags:
@@ -164,7 +165,8 @@ def _read_constraints(body: Body) -> dict[str, JSON]:
     return {**needs, "tags": list(dict.fromkeys(tags))}
 
 
-def _read_retry_policy(body: Body) -> dict[str, JSON]:
+def read_retry_policy(body: Body) -> dict[str, JSON]:
+    """Read the members of `retry_policy`."""
     policy = {
         "max_attempts": body.integer("max_attempts", default=1, low=1, high=100),
         "backoff": body.choice("backoff", BACKOFFS, default="exponential"),

@@ -1,6 +1,6 @@
 """The part of a worker process that executes runs: one thread that takes turns (turns.take_turn) with Postgres.
 
-Celery only wakes it. Each turn is a heartbeat; it reports what the executors have seen, learns what it must stop, and
+Nudges only wake it. Each turn is a heartbeat; it reports what the executors have seen, learns what it must stop, and
 claims what fits. Nothing is remembered here that could not be read again: a turn that fails (Postgres is away)
 is simply taken again, and offsets move only when it has been committed.
 """
@@ -22,11 +22,13 @@ from django import db
 from django.conf import settings
 
 from apps.access import services as access
+from apps.core.nudges import Ear
 from apps.runs import sweeps, turns
 from apps.runs.executors import load
 from apps.runs.executors.base import Executor, ExecutorFailure, Handle, LaunchSpec, Outcome
 from apps.runs.models import LogChunk, Run
 from apps.runs.scheduling import Claim
+from apps.runs.services import CLAIM_TASK
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
 from apps.runs.turns import Ended, Report, Said
 
@@ -92,12 +94,19 @@ class Agent:
         self._thread = threading.Thread(target=self._run, name="gyoza-agent", daemon=True)
         for executor in self.executors.values():
             executor.on_news = self._hear
+        self._ear = Ear({CLAIM_TASK: self.nudge})
 
     def start(self) -> None:
         """Register the worker, take up what it held before a restart, and begin to claim."""
         self._register()
         self._adopt()
         self._thread.start()
+        self._ear.start()
+
+    @property
+    def hears(self) -> bool:
+        """Whether a nudge reaches this agent without Celery."""
+        return self._ear.hears
 
     def nudge(self) -> None:
         """Take a turn soon."""
@@ -116,6 +125,7 @@ class Agent:
         # Told to end before it had begun: there is no thread, and nothing is held.
         if self._thread.ident is not None:
             self._thread.join()
+            self._ear.close()
 
     # --- the loop -----------------------------------------------------------------------------
 
@@ -488,6 +498,11 @@ def nudge() -> None:
     """Wake this process's agent, if it has one."""
     if _agent is not None:
         _agent.nudge()
+
+
+def hears() -> bool:
+    """Say whether this process's agent hears nudges without Celery."""
+    return _agent is not None and _agent.hears
 
 
 def drain() -> None:

@@ -16,6 +16,7 @@ from apps.core.errors import Conflict, Forbidden, Invalid, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.definitions import services as definitions
 from apps.runs import scheduling, transitions
+from apps.runs.creation import insert_runs
 from apps.runs.models import Run, RunEvent, Worker
 from apps.runs.states import (
     FINAL,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from apps.access.auth import Caller
+    from apps.definitions.models import Definition
     from apps.runs.transitions import Batch, Live
 
 JSON = Any
@@ -78,14 +80,40 @@ class RunSpec:
         return ExecutorName.PROCESS if self.python is None else ExecutorName.PYTHON
 
 
-def create_runs(*, requests: Sequence[RunSpec], caller: Caller) -> list[Run]:
-    """Store new PENDING runs, all or none, and wake the workers once they are committed."""
+def spec_of(definition: Definition) -> RunSpec:
+    """Return a run of a definition as the definition alone says it, without inputs."""
+    needs, delivery = definition.constraints, definition.event_delivery
+    return RunSpec(
+        image=definition.image,
+        command=definition.command,
+        python=definition.python,
+        env=definition.env,
+        output_specs=definition.output_specs,
+        op_definition=definition.name,
+        op_version=definition.version,
+        cpu=needs["cpu"],
+        ram_mb=needs["ram_mb"],
+        vram_mb=needs["vram_mb"],
+        gpu_id=needs["gpu_id"],
+        tags=needs["tags"],
+        retry_policy=definition.retry_policy,
+        topic=delivery["topic"],
+        attributes=delivery["attributes"],
+        timeout_s=definition.timeout_s,
+    )
+
+
+def create_runs(*, requests: Sequence[RunSpec], owner: str) -> list[Run]:
+    """Store new PENDING runs, all or none, and wake the workers once they are committed.
+
+    `owner` is whom they belong to: `Caller.owner`.
+    """
     now = clock.now()
     runs = [
         Run(
             id=ids.uuid7(),
             executor=spec.executor,
-            created_by=caller.owner,
+            created_by=owner,
             created_at=now,
             updated_at=now,
             queued_at=now,
@@ -93,8 +121,9 @@ def create_runs(*, requests: Sequence[RunSpec], caller: Caller) -> list[Run]:
         )
         for spec in requests
     ]
-    with transaction.atomic():
-        Run.objects.bulk_create(runs, batch_size=500)
+    # Without a savepoint of its own: a caller's transaction fails as a whole.
+    with transaction.atomic(savepoint=False):
+        insert_runs(runs)
         containers = [run.id for run in runs if run.executor == ExecutorName.DOCKER]
         if containers and not _offered(ExecutorName.DOCKER):
             with transitions.batch() as moves:
@@ -131,6 +160,26 @@ def cancel_run(*, run_id: UUID, caller: Caller, reason: str = "") -> Run:
         # Workers look for what they must stop whenever they are woken.
         nudge_on_commit(CLAIM_TASK)
     return Run.objects.get(pk=run_id)
+
+
+def stop_runs(*, run_ids: Sequence[UUID], reason: str) -> None:
+    """Cancel those of the runs that have not ended, as `cancel_run` does, for whoever they belong to."""
+    with transitions.batch() as moves:
+        for live in [one for run_id, one in moves.lock(run_ids).items() if run_id in set(run_ids)]:
+            if live.state == RunState.RUNNING:
+                transitions.request_cancel(moves, live, reason=reason)
+            elif live.state not in FINAL:
+                transitions.cancel(moves, live, reason=reason)
+        nudge_on_commit(CLAIM_TASK)
+
+
+def reopen_runs(*, run_ids: Sequence[UUID], reason: str) -> None:
+    """Start the next attempt of those of the runs that are FAILED or CANCELLED."""
+    with transitions.batch() as moves:
+        for live in [one for run_id, one in moves.lock(run_ids).items() if run_id in set(run_ids)]:
+            if live.state in (RunState.FAILED, RunState.CANCELLED):
+                transitions.reopen(moves, live, reason=reason)
+        nudge_on_commit(CLAIM_TASK)
 
 
 def retry_run(*, run_id: UUID, caller: Caller) -> Run:

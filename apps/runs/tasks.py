@@ -12,9 +12,10 @@ from apps.runs.services import CLAIM_TASK
 
 @shared_task(name=CLAIM_TASK)
 def claim_runs() -> None:
-    """Wake this process's agent: there may be work, or something to stop."""
-    answer_nudge(CLAIM_TASK)
-    agent.nudge()
+    """Wake this process's agent: there may be work, or something to stop. Most often it has heard so already."""
+    if not agent.hears():
+        answer_nudge(CLAIM_TASK)
+        agent.nudge()
 
 
 @shared_task(name="runs.sweep_runs")

@@ -66,6 +66,7 @@ class Live:
     error_message: str
     cancel_requested_at: datetime | None
     cancel_reason: str
+    execution_id: UUID | None
     new_outputs: dict[str, JSON] | None = None
     more_outputs: dict[str, JSON] = field(default_factory=dict)
 
@@ -129,7 +130,7 @@ class Batch:
         self._attempts: list[dict[str, JSON]] = []
         self._logs: list[LogPiece] = []
         self._feed: list[topics.NewEvent] = []
-        self._ended: list[UUID] = []
+        self._ended: list[Live] = []
 
     def lock(self, ids: Iterable[UUID]) -> dict[UUID, Live]:
         """Lock the runs that exist and return them by id."""
@@ -195,7 +196,7 @@ class Batch:
 
     def ended(self, run: Live) -> None:
         """Remember that the run has become final."""
-        self._ended.append(run.id)
+        self._ended.append(run)
 
     def write(self) -> None:
         """Write everything, topics last: their locks are held for the shortest time."""
@@ -216,7 +217,13 @@ class Batch:
         wakeups.announce_on_commit(*(f"run:{one}" for one in touched))
         if self._ended:
             transaction.on_commit(
-                partial(run_finished.send_robust, sender=Run, run_ids=self._ended), robust=True
+                partial(
+                    run_finished.send_robust,
+                    sender=Run,
+                    run_ids=[run.id for run in self._ended],
+                    execution_ids=list({run.execution_id for run in self._ended} - {None}),
+                ),
+                robust=True,
             )
         if self._feed:
             topics.append_events(self._feed)

@@ -85,20 +85,12 @@ def worker(home: Path, env: Mapping[str, str]) -> Child:
 def beat(home: Path, env: Mapping[str, str]) -> Child:
     """Return the child that starts the sweeps."""
     argv = [*CELERY, "beat", "-l", settings.GYOZA_LOG_LEVEL, "--pidfile="]
-    schedule = Path(settings.CELERY_BEAT_SCHEDULE_FILENAME)
-    known: dict[Path, float] = {}
+    mark: Path = settings.GYOZA_BEAT_MARK
 
-    def remember() -> None:
-        known.update(
-            {path: path.stat().st_mtime for path in schedule.parent.glob(f"{schedule.name}*")}
-        )
+    def forget() -> None:
+        mark.unlink(missing_ok=True)
 
-    def is_ready() -> bool:
-        # It answers nobody; the first thing it does is to write when each sweep was last due.
-        found = schedule.parent.glob(f"{schedule.name}*")
-        return any(known.get(path) != path.stat().st_mtime for path in found)
-
-    return _process(home, "beat", argv, env, is_ready=is_ready, prepare=remember, grace_s=5)
+    return _process(home, "beat", argv, env, is_ready=mark.exists, prepare=forget, grace_s=5)
 
 
 def is_healthy() -> bool:

@@ -14,11 +14,11 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
-from apps.topics import batch, settling
+from apps.topics import batch, commits, eviction
 from apps.topics.config import TopicConfig
 from apps.topics.errors import RecordTooLarge, TopicFull, TopicNotFound
 from apps.topics.names import is_topic_name
-from apps.topics.states import Discard
+from apps.topics.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +69,14 @@ async def admit(appends: list[Append]) -> dict[Append, Outcome]:
         trial.judge()
         await trial.write(conn)
         committing = time.perf_counter()
-    return trial.outcomes(commit_ms=(time.perf_counter() - committing) * 1000)
+    commit_ms = (time.perf_counter() - committing) * 1000
+    if trial.accepted:
+        commits.here.committed(
+            appends=len(trial.accepted),
+            size=sum(append.size for append in trial.accepted),
+            waited_ms=commit_ms if trial.waits_for_disk else None,
+        )
+    return trial.outcomes(commit_ms=commit_ms)
 
 
 class _Trial:
@@ -85,9 +92,10 @@ class _Trial:
         self.topics: dict[str, dict[str, Any]] = {}
         self.keys: dict[tuple[int, bytes], dict[str, Any]] = {}
         self.bytes_left: int | None = None
-        self.now = settling.now_ms()
+        self.now = eviction.now_ms()
         self.placed: dict[str, Placed] = {}
         self.append_ms = 0.0
+        self.waits_for_disk = True
 
     async def create_missing(self, conn: Connection) -> None:
         """Create the topics that are missing, each for the first write that may."""
@@ -118,16 +126,9 @@ class _Trial:
                 self.created_ids[name] = row["id"]
 
     async def lock(self, conn: Connection) -> None:
-        """Lock the topics in name order, and settle those whose retention is due."""
-        names = _texts(sorted({append.topic for append in self._open()}))
-        rows = await _run(conn, "topics/lock_topics", names=names, now=self.now)
-        unsettled = [row["id"] for row in rows if row["unsettled"]]
-        if unsettled:
-            await settling.skip_lost_seqs_async(conn)
-            for topic_id in unsettled:
-                await settling.evict_async(conn, topic_id)
-            rows = await _run(conn, "topics/lock_topics", names=names, now=self.now)
-        self.topics = {row["name"]: row for row in rows}
+        """Lock the topics, settled."""
+        names = {append.topic for append in self._open()}
+        self.topics = await eviction.lock_settled(conn, names, now=self.now)
 
     async def find_keys(self, conn: Connection) -> None:
         """Look up the keys that were used before; under the locks nobody adds one."""
@@ -189,7 +190,9 @@ class _Trial:
             relaxed=not self.created_ids,
         )
         started = time.perf_counter()
-        self.placed = batch.placed(await _run(conn, "topics/append_records", **params))
+        rows = await _run(conn, "topics/append_records", **params)
+        self.placed = batch.placed(rows)
+        self.waits_for_disk = batch.waited_for_disk(rows)
         self.append_ms = (time.perf_counter() - started) * 1000
         keyed = [
             (self.placed[a.topic].topic_id, a.key, self.now, first, first + len(a.records) - 1)
@@ -210,7 +213,7 @@ class _Trial:
         for topic in self.placed.values():
             if topic.has_cap:
                 chunk = 2 * len(batches[topic.name])
-                await settling.evict_async(conn, topic.topic_id, chunk=chunk)
+                await eviction.evict_async(conn, topic.topic_id, chunk=chunk)
 
     def outcomes(self, *, commit_ms: float) -> dict[Append, Outcome]:
         """Return what is to be answered, once it is committed."""
@@ -249,23 +252,19 @@ class _Trial:
 
     def _refusal(self, append: Append, topic: dict[str, Any]) -> GyozaError | None:
         """§8.3, then the quota."""
-        cap_records, cap_bytes = int(topic["cap_records"]), int(topic["cap_bytes"])
         count, size = len(append.records), append.size
-        if topic["discard"] == Discard.REJECT:
-            if (0 < cap_records < count) or (0 < cap_bytes < size):
-                return RecordTooLarge(f"{append.topic} can never hold that much")
-            full = (0 < cap_records < topic["count"] + count) or (
-                0 < cap_bytes < topic["bytes"] + size
+        room = Room.of(topic)
+        if room.can_never_take(count, size):
+            return RecordTooLarge(f"{append.topic} can never hold that much")
+        if room.is_full_for(count, size):
+            return TopicFull(
+                f"{append.topic} has no room left",
+                topic=append.topic,
+                cap_records=room.cap_records,
+                cap_bytes=room.cap_bytes,
+                head_seq=topic["head"],
+                earliest_seq=topic["earliest"],
             )
-            if full:
-                return TopicFull(
-                    f"{append.topic} has no room left",
-                    topic=append.topic,
-                    cap_records=cap_records,
-                    cap_bytes=cap_bytes,
-                    head_seq=topic["head"],
-                    earliest_seq=topic["earliest"],
-                )
         if self.bytes_left is not None and size > self.bytes_left:
             return Throttled(
                 "the log is full",

@@ -12,11 +12,17 @@ from apps.core import pgarray
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+# topics v0 §4.1: members of `meta`, if it is an object.
+MAX_META_KEYS = 64
+
 _SPACES = (b" ", b"\n", b"\r", b"\t")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """One record as it is stored, in UTF-8: `data` and `meta` are JSON text, `tag` and `node` escaped."""
+    """One record as it is stored, in UTF-8: `data` and `meta` are JSON text, `tag` and `node` escaped.
+
+    `trail` is of copies that a router makes.
+    """
 
     data: bytes
     size: int
@@ -24,7 +30,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     node: bytes | None = None
     meta: bytes | None = None
     kind: int = 0
-    hops: int = 0
+    trail: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,7 @@ def append_params(
         "steps": pgarray.ints(steps),
         "record_sizes": pgarray.ints([r.size for r in records]),
         "kinds": pgarray.smallints([r.kind for r in records]),
-        "hops": pgarray.smallints([r.hops for r in records]),
+        "trails": pgarray.texts([r.trail for r in records]),
         "tags": pgarray.texts([r.tag for r in records]),
         "nodes": pgarray.texts([r.node for r in records]),
         "datas": pgarray.texts([r.data for r in records]),
@@ -105,3 +111,8 @@ def placed(rows: Iterable[dict[str, Any]]) -> dict[str, Placed]:
         )
         for row in rows
     }
+
+
+def waited_for_disk(rows: Iterable[dict[str, Any]]) -> bool:
+    """Read from the answer of `append_records` whether its commit waits for the disk."""
+    return any(row["commits"] is None for row in rows)

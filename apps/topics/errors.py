@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.core.errors import Conflict, Invalid, NotFound, Unprocessable
+from apps.core.errors import Conflict, Invalid, NotFound, Unavailable, Unprocessable
 
 
 class TopicNotFound(NotFound):
@@ -50,3 +50,15 @@ class NotAQueue(Conflict):
     """The topic is a log."""
 
     code = "not_a_queue"
+
+
+class NotReady(Unavailable):
+    """The log can't be served yet."""
+
+    code = "not_ready"
+
+
+class ShuttingDown(Unavailable):
+    """This process is ending."""
+
+    code = "shutting_down"

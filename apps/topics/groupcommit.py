@@ -19,12 +19,12 @@ from django.conf import settings
 from apps.core import sql
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, queries, settling
+from apps.topics import batch, commits, eviction, listeners
 from apps.topics.admission import Append, Outcome, Written, admit
-from apps.topics.names import is_topic_name
+from apps.topics.names import channel, is_topic_name
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from apps.topics.batch import Record
 
@@ -75,10 +75,12 @@ class Committer:
     def submit(self, append: Append) -> asyncio.Future[Written]:
         """Take an append into the next group."""
         if self._waiting_bytes + append.size > _WAITING_BYTES:
+            commits.here.submit_full += 1
             raise Throttled("more is being written than the disk takes")
         future: asyncio.Future[Written] = self._loop.create_future()
         self._waiting[append] = future
         self._waiting_bytes += append.size
+        commits.here.waiting(1)
         if not self._groups and not self._scheduled:
             # Not at once: whatever else this turn of the loop brings comes along.
             self._scheduled = True
@@ -104,6 +106,7 @@ class Committer:
         for append in group:
             del self._waiting[append]
             self._waiting_bytes -= append.size
+        commits.here.waiting(-len(group))
         task = self._loop.create_task(self._commit(group))
         self._groups.add(task)
         stalled = self._loop.call_later(_STALL_SECONDS, self._start)
@@ -132,19 +135,19 @@ class Committer:
                 future.set_result(outcome)
             else:
                 future.set_exception(outcome)
-        _tell_readers(
-            {
-                append.topic
-                for append, outcome in outcomes.items()
-                if isinstance(outcome, Written) and not outcome.deduped
-            }
-        )
+        _tell(outcomes)
 
 
-def _tell_readers(topics: Iterable[str]) -> None:
-    channels = [queries.channel(topic) for topic in topics]
-    if channels:
-        wakeups.announce_soon(*channels)
+def _tell(outcomes: Mapping[Append, object]) -> None:
+    """Wake who waits for the topics that have grown."""
+    grown = {
+        append.topic: outcome.has_listeners
+        for append, outcome in outcomes.items()
+        if isinstance(outcome, Written) and not outcome.deduped
+    }
+    if grown:
+        wakeups.announce_soon(*map(channel, grown))
+        listeners.wake([topic for topic, has_listeners in grown.items() if has_listeners])
 
 
 async def _write_all(appends: list[Append]) -> dict[Append, Outcome | psycopg.Error]:
@@ -166,7 +169,7 @@ async def _write_plain(appends: list[Append]) -> dict[Append, Outcome]:
     batches: dict[str, list[Record]] = {}
     for append in appends:
         batches.setdefault(append.topic, []).extend(append.records)
-    params = batch.append_params(batches, now=settling.now_ms(), roomy_only=True, relaxed=True)
+    params = batch.append_params(batches, now=eviction.now_ms(), roomy_only=True, relaxed=True)
     started = time.perf_counter()
     rows = (await sql.run_async("topics/append_records", **params)).rows
     elapsed = (time.perf_counter() - started) * 1000
@@ -186,6 +189,12 @@ async def _write_plain(appends: list[Append]) -> dict[Append, Outcome]:
             # The flush is part of the statement's time; a class that doesn't wait for it says exactly 0.
             fsync_ms=elapsed if topic.durable else 0.0,
             has_listeners=topic.has_listeners,
+        )
+    if outcomes:
+        commits.here.committed(
+            appends=len(outcomes),
+            size=sum(append.size for append in outcomes),
+            waited_ms=elapsed if batch.waited_for_disk(rows) else None,
         )
     return outcomes
 

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Now
 
-from apps.topics.states import Discard, Durability, RecordKind, TopicKind
+from apps.topics.states import Discard, Durability, Guarantee, RecordKind, TopicKind
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -92,6 +92,12 @@ class Topic(models.Model):
 
     has_listeners = models.BooleanField(
         db_default=False, help_text="A router or trigger reads this topic: appends wake it."
+    )
+    is_fed = models.BooleanField(
+        db_default=False, help_text="A router copies into this topic: reads wait for its copies."
+    )
+    has_gaps = models.BooleanField(
+        db_default=False, help_text="Seqs between live records were lost: see `Gap`."
     )
     created_at = models.DateTimeField(db_default=Now())
     last_write_ts = models.BigIntegerField(null=True, help_text="In ms; never goes back.")
@@ -184,13 +190,17 @@ class Event(models.Model):
     )
     size = models.IntegerField(help_text="Length of compact data and meta (§7.4).")
     kind = models.SmallIntegerField(db_default=RecordKind.MESSAGE)
-    hops = models.SmallIntegerField(db_default=0, help_text="Routers passed on the way (§16.7).")
     # As inside a JSON string (`batch.escape`): any text fits, U+0000 too, and goes into answers as it is. Equality and
     # prefixes are those of the original, since every character has one spelling.
     tag = models.TextField(null=True, db_collation="C")
     node = models.TextField(null=True, db_collation="C")
     data = models.TextField()
     meta = models.TextField(null=True)
+    # Null for what was written here, which costs nothing. Told from the present routers it would be wrong once one of
+    # them is replaced.
+    trail = models.TextField(
+        null=True, help_text="Ids of the topics a copy came through, oldest first (§16.7, ★29)."
+    )
 
     topic_id: int
 
@@ -244,6 +254,75 @@ class Remains(models.Model):
 
     def __str__(self) -> str:
         return f"{self.topic_id} below {self.below}"
+
+
+class Router(models.Model):
+    """Copies each new record of one topic into another (§16). Its row's lock is the turn to do so."""
+
+    name = models.TextField(db_collation="C")
+    # Restrained by the database: a topic goes after its routers, in one transaction.
+    source = models.ForeignKey(Topic, models.DO_NOTHING, related_name="routers_from")
+    dest = models.ForeignKey(Topic, models.DO_NOTHING, related_name="routers_into")
+    preserve_node = models.BooleanField(default=True)
+    preserve_tag = models.BooleanField(default=True)
+    # A tag predicate, escaped as tags are; null = every record.
+    filter_text = models.TextField(null=True)
+    filter_is_prefix = models.BooleanField(default=False)
+    allow_cycle = models.BooleanField(default=False)
+    guarantee = models.TextField(
+        choices=[(guarantee, guarantee.replace("_", " ").capitalize()) for guarantee in Guarantee],
+        default=Guarantee.AT_LEAST_ONCE,
+    )
+    position = models.BigIntegerField(
+        help_text="Newest seq of the source that is dealt with. Moves in the transaction that copies."
+    )
+    forwarded_total = models.BigIntegerField(
+        default=0, help_text="Copies made, and records that the source lost before (§16.2)."
+    )
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            # by name: GET, PUT, DELETE, and the list in name order.
+            models.UniqueConstraint(fields=["name"], name="router_once_per_name"),
+            models.CheckConstraint(
+                name="router_guarantee_known",
+                condition=Q(guarantee__in=[str(item) for item in Guarantee]),
+            ),
+            models.CheckConstraint(name="router_goes_elsewhere", condition=~Q(source=F("dest"))),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    source_id: int
+    dest_id: int
+
+
+class Gap(models.Model):
+    """Seqs of a topic whose records a router's source had lost before they could be copied (§16.6).
+
+    Where older live records stand below it, a floor can't tell (★28). Below `earliest` it counts as part of the floor.
+    """
+
+    pk = models.CompositePrimaryKey("topic_id", "last_seq")
+    topic = models.ForeignKey(
+        Topic, models.DO_NOTHING, related_name="gaps", db_index=False, db_constraint=False
+    )
+    first_seq = models.BigIntegerField()
+    last_seq = models.BigIntegerField()
+
+    topic_id: int
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="gap_is_a_range", condition=Q(first_seq__lte=F("last_seq"))
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.topic_id} {self.first_seq}…{self.last_seq}"
 
 
 class WatchSession(models.Model):

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from apps.core import pgarray, sql
 from apps.core.sse import wakeups
-from apps.topics import batch, config, settling
+from apps.topics import batch, config, eviction, settling
 from apps.topics.errors import TopicNotFound
 from apps.topics.names import can_be_looked_up
+from apps.topics.names import channel as channel
+from apps.topics.names import is_topic_name as is_topic_name  # for other apps, too
 from apps.topics.retention import Gap, Marks, gap_before
 from apps.topics.states import Durability
 
@@ -102,11 +104,6 @@ class TopicRow:
         return self.durability == Durability.FSYNC
 
 
-def channel(topic: str) -> str:
-    """Return the wake-up channel of appends to a topic."""
-    return f"topic:{topic}"
-
-
 def read_after(topic: str, after: int, limit: int) -> Page | None:
     """Return up to `limit` records with a greater seq; None if there is no such topic."""
     if not can_be_looked_up(topic):
@@ -141,7 +138,7 @@ async def read_feed(topic: str, after: int, limit: int, *, wait: float = 0) -> P
         # Subscribed before the read: an append in between is kept as news (⚑45).
         page = await read_after_async(topic, after, limit) or _nothing(after)
         remaining = wait
-        while remaining > 0 and not page.records and page.gap is None:
+        while remaining > 0 and not page.records and page.gap is None and not page.has_more:
             started = time.monotonic()
             await news.wait(remaining)
             remaining -= time.monotonic() - started
@@ -244,7 +241,7 @@ async def exists(topic: str) -> bool:
 
 
 async def _read_topic(topic: str) -> list[dict[str, Any]]:
-    found = await sql.run_async("topics/read_topic", name=topic, now=settling.now_ms())
+    found = await sql.run_async("topics/read_topic", name=topic, now=eviction.now_ms())
     return found.rows
 
 
@@ -255,7 +252,7 @@ async def _list(ranges: Sequence[tuple[str, str]], after: str, limit: int) -> li
         highs=pgarray.texts([high.encode() for _, high in ranges]),
         after=after,
         limit=limit,
-        now=settling.now_ms(),
+        now=eviction.now_ms(),
     )
     return found.rows
 
@@ -280,7 +277,7 @@ def _params(topic: str, after: int, limit: int) -> dict[str, Any]:
         "name": topic,
         "after": min(after, MAX_SEQ),
         "limit": limit,
-        "now": settling.now_ms(),
+        "now": eviction.now_ms(),
     }
 
 
@@ -316,13 +313,13 @@ def _page(rows: list[dict[str, Any]], after: int, limit: int) -> Page | None:
         if row["seq"] is not None
     ]
     full = len(records) == limit
-    last = records[-1].seq if records else 0
+    # Records deleted behind the last one are passed over with it; a gap ahead is left to the next page.
+    next_after = records[-1].seq if full else rows[0]["until"]
     return Page(
         records=records,
-        # Records deleted behind the last one are passed over with it.
-        next_after=last if full else marks.head,
-        has_more=full and last < marks.head,
-        gap=gap_before(after, marks),
+        next_after=next_after,
+        has_more=next_after < marks.head,
+        gap=gap_before(after, marks, rows[0]["gap_end"]),
         head=marks.head,
     )
 
@@ -337,13 +334,14 @@ def _json_page(row: dict[str, Any], after: int, limit: int) -> JsonPage:
         # The filter hid so much that the scan was cut; there may be more to find.
         next_after = row["scanned_to"]
     else:
-        next_after = marks.head
+        # The head, or the last seq before a gap, which the next page will tell of.
+        next_after = row["until"]
     return JsonPage(
         topic_id=row["id"],
         body=row["body"] or b"",
         count=row["records"],
         scanned=row["scanned"],
         next_after=next_after,
-        gap=gap_before(after, marks),
+        gap=gap_before(after, marks, row["gap_end"]),
         marks=marks,
     )

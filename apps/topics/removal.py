@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from apps.core import pgarray, sql
-from apps.topics import batch, settling
+from apps.topics import batch, eviction
 from apps.topics.names import can_be_looked_up
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ def plan(name: str, *, before: int | None, match: TagPredicate | None) -> Plan |
 
 def lock(name: str) -> Marks | None:
     """Lock a topic until the transaction ends, with its retention done; None if there is none."""
-    settling.skip_lost_seqs()
+    eviction.skip_lost_seqs()
     for row in sql.run_bound("topics/lock_topic", name=name).rows:
-        settling.evict(row["id"])
+        eviction.evict(row["id"])
     return _read_marks(name)
 
 

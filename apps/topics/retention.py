@@ -32,15 +32,20 @@ class Gap:
         return max(self.gap_to - self.gap_from, 0) + 1
 
 
-def gap_before(after: int, marks: Marks) -> Gap | None:
-    """Return what a reader with this cursor has lost; None if nothing."""
+def gap_before(after: int, marks: Marks, gap_end: int | None = None) -> Gap | None:
+    """Return what a reader with this cursor has lost; None if nothing.
+
+    `gap_end` is the end of the gap between live records that its next seq is in, if it is in one.
+    """
     if after > marks.head:
         # The topic was deleted and created again: the cursor belongs to its predecessor.
         return Gap(1, marks.head, "recreated", marks.earliest, marks.head)
+    gap_from = after + 1
     floor = max(marks.cap_floor, marks.ttl_floor, marks.source_floor)
     if after >= floor:
-        return None
-    gap_from = after + 1
+        if gap_end is None:
+            return None
+        return Gap(gap_from, gap_end, "source_trim", gap_end + 1, marks.head)
     by_cap, by_ttl = marks.cap_floor >= gap_from, marks.ttl_floor >= gap_from
     reason = (
         "mixed" if by_cap and by_ttl else "cap" if by_cap else "ttl" if by_ttl else "source_trim"

@@ -13,11 +13,12 @@ from apps.access import services as access
 from apps.core import pgarray, sql
 from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, queries, removal, settling
+from apps.topics import batch, eviction, listeners, queries, removal
 from apps.topics.batch import Record
 from apps.topics.errors import TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
 from apps.topics.models import DeletedTopic, Topic
-from apps.topics.names import can_be_looked_up, is_topic_name
+from apps.topics.names import can_be_looked_up, channel, is_topic_name
+from apps.topics.routers import topology
 from apps.topics.states import RecordKind
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def configure_topic(*, topic: str, wanted: TopicConfig, caller: Caller | str) ->
     with transaction.atomic():
         existing = _lock_topic(topic)
         # Created by somebody else at this moment: it is there now, unless it was deleted again.
-        while existing is None and not _create_topic(topic, columns):
+        while existing is None and not create_topic(topic, columns):
             existing = _lock_topic(topic)
         if existing is None:
             access.audit(caller=caller, action="topic.create", target=f"topic:{topic}", **columns)
@@ -91,16 +92,19 @@ def delete_topic(*, topic: str, if_empty: bool = False, caller: Caller | str) ->
 
     Raises TopicNotEmpty if it was to be empty and isn't.
     """
+    if not can_be_looked_up(topic):
+        return Deleted(deleted=False, routers_removed=[])
     with transaction.atomic():
+        # Before the topic's lock: a router that is forwarding waits for that, and we for the router.
+        routers = topology.remove_routers_of(topic)
         existing = _lock_topic(topic)
         if existing is None:
             return Deleted(deleted=False, routers_removed=[])
         if if_empty:
-            settling.evict(existing.pk)
+            eviction.evict(existing.pk)
             existing.refresh_from_db(fields=["count"])
             if existing.count:
                 raise TopicNotEmpty(f"{topic} has records", topic=topic, count=existing.count)
-        routers = _remove_routers(existing)
         DeletedTopic.objects.create(id=existing.pk, name=topic, head=existing.head)
         access.audit(
             caller=caller,
@@ -110,8 +114,9 @@ def delete_topic(*, topic: str, if_empty: bool = False, caller: Caller | str) ->
             count=existing.count,
             routers_removed=routers,
         )
+        existing.gaps.all().delete()
         existing.delete()
-        wakeups.announce_on_commit(queries.channel(topic))
+        wakeups.announce_on_commit(channel(topic))
     return Deleted(deleted=True, routers_removed=routers)
 
 
@@ -143,18 +148,18 @@ def delete_records(
     return removed
 
 
-def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> None:
-    """Append records to their topics, in this order within each, inside the caller's transaction.
+def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> list[int]:
+    """Append records to their topics, in this order within each, inside the caller's transaction; return their seqs.
 
     Call it last: from here to commit the topics are locked, and every other writer to them waits. Missing topics
-    are created (`ensure`), else their records are dropped. A full topic that rejects takes these all the same: what
+    are created (`ensure`), else their records are dropped (seq 0). A full topic that rejects takes these all the same: what
     has happened can't be refused. Readers are woken after commit.
     """
     batches: dict[str, list[Record]] = {}
     for event in records:
         batches.setdefault(event.topic, []).append(_record(event))
     if not batches:
-        return
+        return []
     if ensure:
         ensure_topics(batches)
     placed = _append(batches)
@@ -163,13 +168,22 @@ def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> None:
         # Deleted since this process saw them, or Postgres has come back from a crash. The second round may take its
         # locks out of order; Postgres would then end one of the two.
         _seen.difference_update(lost)
-        settling.skip_lost_seqs()
+        eviction.skip_lost_seqs()
         ensure_topics(lost)
         placed |= _append({name: batches[name] for name in lost})
     for topic in placed.values():
         if topic.has_cap:
-            settling.evict(topic.topic_id, chunk=2 * len(batches[topic.name]))
-    wakeups.announce_on_commit(*(queries.channel(name) for name in placed))
+            eviction.evict(topic.topic_id, chunk=2 * len(batches[topic.name]))
+    wakeups.announce_on_commit(*(channel(name) for name in placed))
+    if any(topic.has_listeners for topic in placed.values()):
+        listeners.nudge_on_commit()
+    following = {name: topic.first_seq for name, topic in placed.items()}
+    seqs = []
+    for event in records:
+        seqs.append(following.get(event.topic, 0))
+        if event.topic in following:
+            following[event.topic] += 1
+    return seqs
 
 
 def ensure_topics(names: Collection[str]) -> list[str]:
@@ -177,14 +191,37 @@ def ensure_topics(names: Collection[str]) -> list[str]:
     unseen = sorted(set(names) - _seen)
     if not unseen:
         return []
-    rows = sql.run_bound("topics/missing_topics", names=_texts(unseen)).rows
-    missing = {row["name"] for row in rows}
+    missing = missing_topics(unseen)
     # Not those created here: nobody else sees them before this transaction has committed.
     remember(name for name in unseen if name not in missing)
     if not missing:
         return []
-    created = sql.run_bound("topics/create_topics", names=_texts(sorted(missing))).rows
+    created = sql.run_bound("topics/create_topics", names=_texts(missing)).rows
     return [row["name"] for row in created]
+
+
+def missing_topics(names: Collection[str]) -> list[str]:
+    """Return which of these names have no topic, sorted."""
+    return sorted(
+        row["name"] for row in sql.run_bound("topics/missing_topics", names=_texts(names)).rows
+    )
+
+
+def create_topic(name: str, columns: dict[str, Any]) -> bool:
+    """Create a topic unless it exists, and say whether this call did; in the caller's transaction.
+
+    Raises Throttled if there are too many.
+    """
+    most = settings.GYOZA_MAX_TOPICS
+    if most:
+        # Held until commit, so that two who create can't both take the last place.
+        sql.run_bound("topics/lock_quota")
+        if sql.run_bound("topics/quota_used").rows[0]["topics"] >= most:
+            # Unless it is there by now: changing a topic is never refused.
+            if Topic.objects.filter(name=name).exists():
+                return False
+            raise Throttled("there are too many topics", limit="max_topics", max=most)
+    return bool(sql.run_bound("topics/create_topic", name=name, **columns).rows)
 
 
 def remember(names: Iterable[str]) -> None:
@@ -202,22 +239,8 @@ def forget() -> None:
 def _lock_topic(name: str) -> Topic | None:
     if not can_be_looked_up(name):
         return None
-    settling.skip_lost_seqs()
+    eviction.skip_lost_seqs()
     return Topic.objects.select_for_update(no_key=True).filter(name=name).first()
-
-
-def _create_topic(name: str, columns: dict[str, Any]) -> bool:
-    """Create a topic unless it exists, as one of at most so many."""
-    most = settings.GYOZA_MAX_TOPICS
-    if most:
-        # Held until commit, so that two who create can't both take the last place.
-        sql.run_bound("topics/lock_quota")
-        if sql.run_bound("topics/quota_used").rows[0]["topics"] >= most:
-            # Unless it is there by now: changing a topic is never refused.
-            if Topic.objects.filter(name=name).exists():
-                return False
-            raise Throttled("there are too many topics", limit="max_topics", max=most)
-    return bool(sql.run_bound("topics/create_topic", name=name, **columns).rows)
 
 
 def _reconfigure(existing: Topic, columns: dict[str, Any], caller: Caller | str) -> None:
@@ -234,12 +257,7 @@ def _reconfigure(existing: Topic, columns: dict[str, Any], caller: Caller | str)
         access.audit(
             caller=caller, action="topic.configure", target=f"topic:{existing.name}", **changed
         )
-    settling.evict(existing.pk)
-
-
-def _remove_routers(topic: Topic) -> list[str]:
-    """Remove the routers from and to a topic, in the transaction that deletes it; return their names, sorted."""
-    return []
+    eviction.evict(existing.pk)
 
 
 def _lock_for_removal(name: str) -> removal.Marks:
@@ -273,7 +291,7 @@ def _carry_out(
 
 
 def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:
-    params = batch.append_params(batches, now=settling.now_ms(), roomy_only=False, relaxed=False)
+    params = batch.append_params(batches, now=eviction.now_ms(), roomy_only=False, relaxed=False)
     return batch.placed(sql.run_bound("topics/append_records", **params).rows)
 
 

@@ -28,6 +28,13 @@ class Durability(StrEnum):
     FSYNC = "fsync"
 
 
+class Guarantee(StrEnum):
+    """What a router promises (§16.5). Both copy once; `exactly_once` also stamps the copies."""
+
+    AT_LEAST_ONCE = "at_least_once"
+    EXACTLY_ONCE = "exactly_once"
+
+
 class RecordKind(IntEnum):
     """Who wrote a record. Invisible under /v0; `GET /events` shows run events unwrapped."""
 

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 
 from apps.core import lifespan, pgarray, sql
-from apps.topics import settling
+from apps.topics import eviction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +34,7 @@ def read(topic_id: int) -> None:
     """Note that a topic was read: its `last_read_ts` and its priority clock are now."""
     if len(_reads) > _MOST:
         _reads.clear()
-    _reads[topic_id] = settling.now_ms()
+    _reads[topic_id] = eviction.now_ms()
     consumed([topic_id])
 
 
@@ -42,7 +42,7 @@ def consumed(topic_ids: Iterable[int]) -> None:
     """Note that the priority clock of topics is now."""
     if len(_consumptions) > _MOST:
         _consumptions.clear()
-    now = settling.now_ms()
+    now = eviction.now_ms()
     for topic_id in topic_ids:
         _consumptions[topic_id] = now
         _unwritten.add(topic_id)

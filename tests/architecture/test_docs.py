@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
+from django.core.management import get_commands
+from django.utils.module_loading import import_string
+
+from apps.core.reference.commands import targets
 from apps.runs.states import FINAL, MOVES, RunState
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+# Pages that people write; what is generated is compared elsewhere.
+WRITTEN = sorted(
+    page
+    for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
+    if page.parent != DOCS / "reference" and page.name != "CHANGELOG.md"
+)
+by_name = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def test_the_picture_of_run_states_is_the_table():
@@ -15,4 +29,52 @@ def test_the_picture_of_run_states_is_the_table():
         lines += [f"    {state} --> {to}" for to in RunState if to in MOVES[state]]
     lines += [f"    {state} --> [*]" for state in RunState if state in FINAL]
     picture = "\n".join(["```mermaid", *lines, "```"])
-    assert picture in (DOCS / "explanation" / "run-states.md").read_text("utf-8")
+    page = (DOCS / "explanation" / "run-states.md").read_text("utf-8")
+    assert picture in page, f"the picture should be:\n{picture}"
+
+
+@by_name
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
+    local = [link for link in links if not link.startswith(("http:", "https:", "/"))]
+    assert [link for link in local if not (page.parent / link).resolve().exists()] == []
+
+
+@by_name
+def test_files_that_are_named_exist(page):
+    """`apps/<app>/sql/` and the like stand for many: then only what comes before is looked for."""
+    tops = "apps|benchmarks|docs|examples|gyoza_site|requirements|templates|tests"
+    named = re.findall(rf"`((?:{tops})/[^`\s]*)`", page.read_text("utf-8"))
+    fixed = {re.split(r"[^/]*[<*…]", name)[0].partition(":")[0] for name in named}
+    assert [name for name in sorted(fixed) if not (ROOT / name).exists()] == []
+
+
+@by_name
+def test_commands_that_are_named_exist(page):
+    text = page.read_text("utf-8")
+    made = set(re.findall(r"(?<![\w-])make ([a-z-]+)(?=[`\n]| [A-Z]+=)", text))
+    managed = set(re.findall(r"manage\.py ([a-z_]+)", text))
+    assert made - {name for name, _ in targets()} == set()
+    assert managed - get_commands().keys() == set()
+
+
+@by_name
+def test_what_core_is_said_to_have_it_has(page):
+    for name in re.findall(r"`(core\.[a-z_]+(?:\.\w+)+)", page.read_text("utf-8")):
+        try:
+            import_string(f"apps.{name}")
+        except ImportError as exc:
+            pytest.fail(f"{name}: {exc}")
+
+
+def test_every_page_is_found_from_the_first():
+    seen: set[Path] = set()
+    left = [DOCS / "index.md"]
+    while left:
+        page = left.pop()
+        seen.add(page)
+        links = re.findall(r"\]\(([^)#]+)", page.read_text("utf-8"))
+        found = {(page.parent / link).resolve() for link in links if not link.startswith("http")}
+        found |= {one for folder in found if folder.is_dir() for one in folder.glob("*.md")}
+        left += [one for one in found if one.suffix == ".md" and one.exists() and one not in seen]
+    assert sorted(set(DOCS.rglob("*.md")) - seen) == []

@@ -58,6 +58,25 @@ def test_each_sql_file_has_a_header_and_a_caller():
         assert f'"{app}/{path.stem}"' in code, f"nobody runs {path}"
 
 
+def test_migrations_do_not_change_with_the_code():
+    # What a default or a field class is called has to stand there; a value can be written out.
+    allowed = re.compile(
+        r"apps\.core\.(clock|ids)\b|apps\.\w+\.models\.\w+Field\b|^import apps\.\w+\.models$"
+    )
+    named = re.compile(r"^import apps[\w.]+$|\bapps\.\w+\.\w+\.\w+", re.MULTILINE)
+    wrong = [
+        f"{path.relative_to(ROOT)}: write out the value of {name}"
+        for path in APPS.rglob("migrations/0*.py")
+        for name in named.findall(path.read_text("utf-8"))
+        if not allowed.search(name)
+    ]
+    assert wrong == []
+
+
+def test_migrations_have_names():
+    assert [str(p) for p in APPS.rglob("migrations/0*.py") if "_auto_" in p.name] == []
+
+
 def test_enqueued_names_are_registered_tasks():
     from gyoza_site.celery import app
 

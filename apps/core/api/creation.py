@@ -31,10 +31,11 @@ class Once(Protocol):
 
 def answer_once(request: Request, *, once: Once, create: Callable[[], Answer]) -> Response:
     """Answer with what `create` makes, or with what it made when this Idempotency-Key was first used."""
+    key = request.headers.get("Idempotency-Key")
     status, body, replayed = once(
         caller=request.auth,
-        key=request.headers.get("Idempotency-Key"),
-        fingerprint=_fingerprint(request),
+        key=key,
+        fingerprint=b"" if key is None else _fingerprint(request),
         create=create,
     )
     return Response(body, status, headers={"Idempotent-Replay": "true"} if replayed else None)

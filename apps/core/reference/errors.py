@@ -58,9 +58,9 @@ def sentence(kind: type[GyozaError]) -> str:
 
 def _load(package: str) -> None:
     path = importlib.import_module(package).__path__
-    for module in pkgutil.iter_modules(path):
-        if module.name in _HOMES:
-            importlib.import_module(f"{package}.{module.name}")
+    for module in pkgutil.walk_packages(path, f"{package}."):
+        if module.name.rpartition(".")[2] in _HOMES:
+            importlib.import_module(module.name)
 
 
 def _descendants(kind: type[GyozaError]) -> Iterator[type[GyozaError]]:

@@ -103,6 +103,11 @@ class Hub:
         if self._sender is None or self._sender.done():
             self._sender = asyncio.create_task(self._send(), name="wakeups-out")
 
+    async def flush(self) -> None:
+        """Wait until what was announced is out, or Redis is found to be away."""
+        if self._sender is not None:
+            await self._sender
+
     async def close(self) -> None:
         """Wake everybody and stop listening."""
         self.wake_all()

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import logging
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import connection, transaction
 from redis.exceptions import RedisError
 
 from apps.core import redis as core_redis
@@ -38,10 +37,27 @@ log = logging.getLogger(__name__)
 _silent_until = 0.0
 
 
+class _Announcement(dict[str, None]):
+    """The channels that one transaction wakes when it has committed."""
+
+    def __call__(self) -> None:
+        announce(self)
+
+
 def announce_on_commit(*channels: str) -> None:
-    """Wake everyone who waits on these channels, here and elsewhere, once the transaction has committed."""
-    if channels:
-        transaction.on_commit(partial(announce, channels), robust=True)
+    """Wake everyone who waits on these channels, here and elsewhere, once the transaction has committed.
+
+    However often a transaction asks for it, one message goes out.
+    """
+    if not channels:
+        return
+    # Only one that is undone by the same savepoints: with it, these channels must vanish too, and without it they must not.
+    present = set(connection.savepoint_ids)
+    for savepoints, known, *_ in connection.run_on_commit:
+        if isinstance(known, _Announcement) and savepoints == present:
+            known.update(dict.fromkeys(channels))
+            return
+    transaction.on_commit(_Announcement(dict.fromkeys(channels)), robust=True)
 
 
 def announce(channels: Iterable[str]) -> None:

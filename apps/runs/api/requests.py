@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from apps.core.body import JSON, Body, is_integer, shown
 from apps.definitions import queries as definitions
 from apps.definitions import services as definition_services
-from apps.runs.services import RunSpec
+from apps.runs.services import RunSpec, spec_of
 from apps.runs.states import EventType, RunState
 
 if TYPE_CHECKING:
@@ -97,28 +97,15 @@ def _permitted(specs: list[RunSpec], caller: Caller) -> list[RunSpec]:
 
 
 def _from_definition(body: Body, definition: Definition) -> RunSpec:
-    needs, delivery = definition.constraints, definition.event_delivery
-    event_delivery = definition_services.read_event_delivery(body, delivery)
+    event_delivery = definition_services.read_event_delivery(body, definition.event_delivery)
     timeout_s = definition_services.read_timeout(body, default=definition.timeout_s)
     inputs, errors = definition_services.fill_inputs(
         definition.input_specs, body.mapping("inputs"), path=body.at("inputs")
     )
     body.errors.extend(errors)
-    spec = RunSpec(
-        image=definition.image,
-        command=definition.command,
-        python=definition.python,
-        env=definition.env,
+    spec = replace(
+        spec_of(definition),
         inputs=inputs,
-        output_specs=definition.output_specs,
-        op_definition=definition.name,
-        op_version=definition.version,
-        cpu=needs["cpu"],
-        ram_mb=needs["ram_mb"],
-        vram_mb=needs["vram_mb"],
-        gpu_id=needs["gpu_id"],
-        tags=needs["tags"],
-        retry_policy=definition.retry_policy,
         topic=event_delivery["topic"],
         attributes=event_delivery["attributes"],
         timeout_s=timeout_s,

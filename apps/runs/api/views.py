@@ -259,7 +259,7 @@ class HealthView(ApiView):
 
 
 def _created(specs: list[services.RunSpec], caller: Caller) -> list[Any]:
-    runs = services.create_runs(requests=specs, caller=caller)
+    runs = services.create_runs(requests=specs, owner=caller.owner)
     return list(OpRunSerializer(runs, many=True).data)
 
 

@@ -97,7 +97,7 @@ class Message:
     at: float
     value: Any = None
     msg: str = ""
-    payload: Mapping[str, Any] | None = None
+    payload: dict[str, Any] | None = None
     name: str = ""
 
 

@@ -6,16 +6,31 @@ import contextlib
 import dataclasses
 import json
 import os
-import shutil
-from pathlib import Path
-from typing import Any
+from itertools import count
+from typing import TYPE_CHECKING
+
+import msgspec
 
 from apps.runs.executors.base import Handle, Message, Outcome
 from apps.runs.executors.supervision import workspace
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 _READ_LIMIT = 1 << 20
-_loads = json.JSONDecoder().decode  # json.loads looks for encodings we don't write
-_OUTCOME_FIELDS = {field.name for field in dataclasses.fields(Outcome)}
+# A handle is a pid and a few words.
+_CONTROL_LIMIT = 4096
+
+
+class _Supervisor(msgspec.Struct):
+    pid: int
+    born: str
+
+
+# An op can write into its directory: whatever comes from there is looked at before it is believed.
+_decode_outcome = msgspec.json.Decoder(Outcome).decode
+_decode_message = msgspec.json.Decoder(Message).decode
+_decode_supervisor = msgspec.json.Decoder(_Supervisor).decode
 
 
 def make_directory(directory: Path, inputs_json: bytes) -> None:
@@ -28,8 +43,35 @@ def make_directory(directory: Path, inputs_json: bytes) -> None:
 
 
 def remove(directory: Path) -> None:
-    """Remove an attempt's directory with all that is in it."""
-    shutil.rmtree(directory, onerror=_force)
+    """Remove an attempt's directory with all that is in it, however deep; what can't be removed stays."""
+    if directory.is_symlink():
+        directory.unlink()  # an op's joke; what it points to is none of ours
+        return
+    numbers = count()
+    folders = [directory]
+    while folders:
+        folder = folders.pop()
+        with contextlib.suppress(OSError):
+            folder.chmod(0o700)  # an op may have made it unwritable
+            for path in list(folder.iterdir()):
+                # Moved up before it is looked into: no path and no recursion is ever as deep as the op's folders.
+                shallow = directory / f".{next(numbers)}.removed"
+                if _unlink_or_move(path, shallow):
+                    folders.append(shallow)
+            folder.rmdir()
+    with contextlib.suppress(OSError):
+        directory.rmdir()
+
+
+def _unlink_or_move(path: Path, shallow: Path) -> bool:
+    """Remove a file, or give a folder another name; return whether it is a folder that was moved."""
+    with contextlib.suppress(OSError):
+        try:
+            path.unlink()
+        except IsADirectoryError:
+            path.rename(shallow)
+            return True
+    return False
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -43,11 +85,14 @@ def write_whole(path: Path, data: bytes) -> None:
 
 def read_handle(executor: str, attempt_id: str, directory: Path) -> Handle | None:
     """Return which process supervises the attempt, if one has said so."""
-    try:
-        data = json.loads((directory / workspace.HANDLE).read_bytes())
-    except FileNotFoundError:
+    raw = workspace.read_small(str(directory / workspace.HANDLE), limit=_CONTROL_LIMIT)
+    if raw is None:
         return None
-    return Handle(executor, attempt_id, data["pid"], data["born"])
+    try:
+        found = _decode_supervisor(raw)
+    except msgspec.MsgspecError:
+        return None
+    return Handle(executor, attempt_id, found.pid, found.born)
 
 
 def leftovers(executor: str, root: Path) -> list[Handle]:
@@ -59,31 +104,30 @@ def leftovers(executor: str, root: Path) -> list[Handle]:
 
 
 def request_stop(directory: Path, grace: float) -> bool:
-    """Leave a wish to stop for the supervisor; False if the attempt has ended or is gone."""
-    if (directory / workspace.OUTCOME).exists():
+    """Leave a wish to stop for the supervisor, who must then be told; False if the attempt has ended."""
+    if read_outcome(directory) is not None:
         return False
-    try:
+    # Where nothing can be written (a full disk, an op that removed its directory) the supervisor keeps its usual grace.
+    with contextlib.suppress(OSError):
         write_whole(directory / workspace.STOP, json.dumps(max(0.0, grace)).encode())
-    except FileNotFoundError:
-        return False
     return True
 
 
 def read_outcome(directory: Path) -> Outcome | None:
-    """Return the outcome if the attempt has ended."""
+    """Return the outcome if the attempt has ended; what a supervisor can't have written is none."""
+    raw = workspace.read_small(str(directory / workspace.OUTCOME))
     try:
-        raw = (directory / workspace.OUTCOME).read_bytes()
-    except FileNotFoundError:
+        return None if raw is None else decode_outcome(raw)
+    except ValueError:
         return None
-    return decode_outcome(raw)
 
 
 def decode_outcome(raw: bytes) -> Outcome:
-    """Read what a supervisor wrote; fields of a later version are ignored."""
-    data: dict[str, Any] = _loads(raw.decode())
-    if not data.keys() <= _OUTCOME_FIELDS:
-        data = {key: value for key, value in data.items() if key in _OUTCOME_FIELDS}
-    return Outcome(**data)
+    """Read what a supervisor wrote; fields of a later version are ignored. Raises ValueError for anything else."""
+    try:
+        return _decode_outcome(raw)
+    except msgspec.MsgspecError as exc:
+        raise ValueError(f"not an outcome: {exc}") from exc
 
 
 def write_outcome(directory: Path, outcome: Outcome) -> None:
@@ -105,38 +149,29 @@ def read_messages(directory: Path, offset: int) -> tuple[list[Message], int]:
         # One line longer than a read: an output near its limit. Take it with its end.
         raw = _read(path, offset, 4 * _READ_LIMIT)
         whole = raw[: raw.find(b"\n") + 1]
-    return [_message(json.loads(line)) for line in whole.splitlines()], offset + len(whole)
+    found = [message for line in whole.split(b"\n") if (message := _message(line)) is not None]
+    return found, offset + len(whole)
 
 
-def _message(data: dict[str, Any]) -> Message:
-    return Message(
-        kind=data["kind"],
-        at=data["at"],
-        value=data.get("value"),
-        msg=data.get("msg", ""),
-        payload=data.get("payload"),
-        name=data.get("name", ""),
-    )
+def _message(line: bytes) -> Message | None:
+    """Read a line that a supervisor wrote; None for one that it can't have written."""
+    try:
+        message = _decode_message(line)
+    except msgspec.MsgspecError:
+        return None
+    is_sane = {
+        "progress": isinstance(message.value, int) and 0 <= message.value <= 100,
+        "info": message.payload is not None,
+        "output": bool(message.name),
+    }
+    return message if is_sane.get(message.kind) else None
 
 
 def _read(path: Path, offset: int, limit: int = _READ_LIMIT) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    fd = workspace.open_own(str(path))
+    if fd is None:
         return b""
     try:
         return os.pread(fd, limit, offset)
     finally:
         os.close(fd)
-
-
-def _force(function: Any, name: str, info: Any) -> None:
-    """Remove what an op has made unwritable; leave what can't be removed."""
-    path = Path(name)
-    with contextlib.suppress(OSError):
-        path.parent.chmod(0o700)
-        if path.is_dir() and not path.is_symlink():
-            path.chmod(0o700)
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink()

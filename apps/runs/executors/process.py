@@ -93,7 +93,7 @@ class ProcessExecutor(Executor):
 
     def forget(self, handle: Handle) -> None:
         directory = self.root / handle.attempt_id
-        if not (directory / workspace.OUTCOME).exists():
+        if files.read_outcome(directory) is None:
             self.stop(handle, grace=0)
             wait_until_gone(handle, seconds=10)
             proctree.kill_remains(handle.pid, handle.born, workspace.marker(str(directory)))

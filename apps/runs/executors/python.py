@@ -159,7 +159,10 @@ class PythonExecutor(Executor):
         if known is None:
             return self._poll_adopted(handle)
         if known.outcome is None and known.raw is not None:
-            known.outcome = files.decode_outcome(known.raw)
+            try:
+                known.outcome = files.decode_outcome(known.raw)
+            except ValueError as exc:
+                known.outcome = Outcome(error=f"how it ended can't be read: {exc}")
         return known.outcome
 
     def read_log(self, handle: Handle, offset: int) -> bytes:
@@ -305,8 +308,9 @@ class PythonExecutor(Executor):
         # Its nursery writes the handle, or the outcome, as soon as it sees that its executor is gone.
         deadline = time.monotonic() + 2
         handle = files.read_handle(self.name, attempt_id, directory)
-        ended = directory / workspace.OUTCOME
-        while handle is None and not ended.exists() and time.monotonic() < deadline:
+        while (
+            handle is None and files.read_outcome(directory) is None and time.monotonic() < deadline
+        ):
             time.sleep(0.01)
             handle = files.read_handle(self.name, attempt_id, directory)
         # No handle: the nursery died as well. It may have begun, so it is never begun again.

@@ -2,7 +2,6 @@
 
 import apps.core.clock
 import apps.core.ids
-import apps.runs.states
 import django.contrib.postgres.fields
 import django.db.models.deletion
 from django.db import migrations, models
@@ -20,7 +19,7 @@ class Migration(migrations.Migration):
             name='Run',
             fields=[
                 ('id', models.UUIDField(default=apps.core.ids.uuid7, editable=False, primary_key=True, serialize=False)),
-                ('state', models.TextField(choices=[(apps.runs.states.RunState['PENDING'], 'Pending'), (apps.runs.states.RunState['ASSIGNED'], 'Assigned'), (apps.runs.states.RunState['RUNNING'], 'Running'), (apps.runs.states.RunState['COMPLETED'], 'Completed'), (apps.runs.states.RunState['FAILED'], 'Failed'), (apps.runs.states.RunState['CANCELLED'], 'Cancelled')], default=apps.runs.states.RunState['PENDING'])),
+                ('state', models.TextField(choices=[('PENDING', 'Pending'), ('ASSIGNED', 'Assigned'), ('RUNNING', 'Running'), ('COMPLETED', 'Completed'), ('FAILED', 'Failed'), ('CANCELLED', 'Cancelled')], default='PENDING')),
                 ('priority', models.IntegerField(default=5)),
                 ('progress', models.PositiveSmallIntegerField(default=0)),
                 ('current_attempt', models.PositiveIntegerField(default=1)),
@@ -94,7 +93,7 @@ class Migration(migrations.Migration):
                 ('at', models.DateTimeField()),
                 ('type', models.TextField()),
                 ('msg', models.JSONField(help_text='Text, or 0–100 for PROGRESS.')),
-                ('state', models.TextField(choices=[(apps.runs.states.RunState['PENDING'], 'Pending'), (apps.runs.states.RunState['ASSIGNED'], 'Assigned'), (apps.runs.states.RunState['RUNNING'], 'Running'), (apps.runs.states.RunState['COMPLETED'], 'Completed'), (apps.runs.states.RunState['FAILED'], 'Failed'), (apps.runs.states.RunState['CANCELLED'], 'Cancelled')])),
+                ('state', models.TextField(choices=[('PENDING', 'Pending'), ('ASSIGNED', 'Assigned'), ('RUNNING', 'Running'), ('COMPLETED', 'Completed'), ('FAILED', 'Failed'), ('CANCELLED', 'Cancelled')])),
                 ('payload', models.JSONField(default=dict)),
                 ('run', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='timeline', to='runs.run')),
             ],
@@ -103,8 +102,8 @@ class Migration(migrations.Migration):
             name='Worker',
             fields=[
                 ('id', models.TextField(primary_key=True, serialize=False)),
-                ('kind', models.TextField(choices=[(apps.runs.states.WorkerKind['CELERY'], apps.runs.states.WorkerKind['CELERY']), (apps.runs.states.WorkerKind['PULL'], apps.runs.states.WorkerKind['PULL'])])),
-                ('state', models.TextField(choices=[(apps.runs.states.WorkerState['READY'], 'Ready'), (apps.runs.states.WorkerState['DRAINING'], 'Draining'), (apps.runs.states.WorkerState['LOST'], 'Lost')], default=apps.runs.states.WorkerState['READY'])),
+                ('kind', models.TextField(choices=[('celery', 'celery'), ('pull', 'pull')])),
+                ('state', models.TextField(choices=[('READY', 'Ready'), ('DRAINING', 'Draining'), ('LOST', 'Lost')], default='READY')),
                 ('executors', django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None)),
                 ('slots', models.PositiveIntegerField(help_text='Most runs at a time; empty = no limit.', null=True)),
                 ('cpu', models.PositiveIntegerField(default=0)),
@@ -117,7 +116,7 @@ class Migration(migrations.Migration):
                 ('heartbeat_at', models.DateTimeField(default=apps.core.clock.now)),
             ],
             options={
-                'indexes': [models.Index(condition=models.Q(('state', apps.runs.states.WorkerState['LOST']), _negated=True), fields=['heartbeat_at'], name='worker_alive')],
+                'indexes': [models.Index(condition=models.Q(('state', 'LOST'), _negated=True), fields=['heartbeat_at'], name='worker_alive')],
             },
         ),
         migrations.AddField(
@@ -130,7 +129,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('number', models.PositiveIntegerField()),
-                ('state', models.TextField(choices=[(apps.runs.states.RunState['PENDING'], 'Pending'), (apps.runs.states.RunState['ASSIGNED'], 'Assigned'), (apps.runs.states.RunState['RUNNING'], 'Running'), (apps.runs.states.RunState['COMPLETED'], 'Completed'), (apps.runs.states.RunState['FAILED'], 'Failed'), (apps.runs.states.RunState['CANCELLED'], 'Cancelled')])),
+                ('state', models.TextField(choices=[('PENDING', 'Pending'), ('ASSIGNED', 'Assigned'), ('RUNNING', 'Running'), ('COMPLETED', 'Completed'), ('FAILED', 'Failed'), ('CANCELLED', 'Cancelled')])),
                 ('progress', models.PositiveSmallIntegerField()),
                 ('outputs', models.JSONField(default=dict)),
                 ('worker_name', models.TextField(null=True)),
@@ -149,19 +148,19 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(models.OrderBy(models.F('priority'), descending=True), models.F('id'), condition=models.Q(('state', apps.runs.states.RunState['PENDING'])), name='run_claimable'),
+            index=models.Index(models.OrderBy(models.F('priority'), descending=True), models.F('id'), condition=models.Q(('state', 'PENDING')), name='run_claimable'),
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(models.OrderBy(models.F('priority'), descending=True), models.F('id'), condition=models.Q(('state', apps.runs.states.RunState['PENDING']), models.Q(('cpu__isnull', False), ('ram_mb__isnull', False), ('vram_mb__isnull', False), ('gpu_id__isnull', False), _connector='OR')), name='run_demanding'),
+            index=models.Index(models.OrderBy(models.F('priority'), descending=True), models.F('id'), condition=models.Q(('state', 'PENDING'), models.Q(('cpu__isnull', False), ('ram_mb__isnull', False), ('vram_mb__isnull', False), ('gpu_id__isnull', False), _connector='OR')), name='run_demanding'),
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(condition=models.Q(('scheduled_at__isnull', False), ('state', apps.runs.states.RunState['PENDING'])), fields=['scheduled_at'], name='run_due'),
+            index=models.Index(condition=models.Q(('scheduled_at__isnull', False), ('state', 'PENDING')), fields=['scheduled_at'], name='run_due'),
         ),
         migrations.AddIndex(
             model_name='run',
-            index=models.Index(condition=models.Q(('state__in', [apps.runs.states.RunState['ASSIGNED'], apps.runs.states.RunState['RUNNING']])), fields=['worker'], name='run_held'),
+            index=models.Index(condition=models.Q(('state__in', ['ASSIGNED', 'RUNNING'])), fields=['worker'], name='run_held'),
         ),
         migrations.AddIndex(
             model_name='run',
@@ -189,11 +188,11 @@ class Migration(migrations.Migration):
         ),
         migrations.AddConstraint(
             model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', [apps.runs.states.RunState['CANCELLED'], apps.runs.states.RunState['COMPLETED'], apps.runs.states.RunState['FAILED']])), models.Q(models.Q(('state__in', [apps.runs.states.RunState['CANCELLED'], apps.runs.states.RunState['COMPLETED'], apps.runs.states.RunState['FAILED']]), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='run_finished_iff_final'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('finished_at__isnull', False), ('state__in', ['CANCELLED', 'COMPLETED', 'FAILED'])), models.Q(models.Q(('state__in', ['CANCELLED', 'COMPLETED', 'FAILED']), _negated=True), ('finished_at__isnull', True)), _connector='OR'), name='run_finished_iff_final'),
         ),
         migrations.AddConstraint(
             model_name='run',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease__isnull', False), ('state__in', [apps.runs.states.RunState['ASSIGNED'], apps.runs.states.RunState['RUNNING']])), models.Q(models.Q(('state__in', [apps.runs.states.RunState['ASSIGNED'], apps.runs.states.RunState['RUNNING']]), _negated=True), ('lease__isnull', True)), _connector='OR'), name='run_leased_iff_held'),
+            constraint=models.CheckConstraint(condition=models.Q(models.Q(('lease__isnull', False), ('state__in', ['ASSIGNED', 'RUNNING'])), models.Q(models.Q(('state__in', ['ASSIGNED', 'RUNNING']), _negated=True), ('lease__isnull', True)), _connector='OR'), name='run_leased_iff_held'),
         ),
         migrations.AddConstraint(
             model_name='run',

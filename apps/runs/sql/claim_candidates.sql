@@ -4,7 +4,7 @@
 SELECT id, state, progress, current_attempt, event_count, failures, losses, retry_policy, topic, attributes,
        output_specs, NULL::jsonb AS outputs, queued_at, scheduled_at,
        assigned_at, started_at, finished_at, worker_id, lease, gpu, handle, message_offset, exit_code, error_message,
-       cancel_requested_at, cancel_reason,
+       cancel_requested_at, cancel_reason, execution_id,
        cpu, ram_mb, vram_mb, gpu_id, executor, image, command, python, env, inputs, timeout_s
 FROM runs_run
 WHERE state = 'PENDING'

@@ -16,7 +16,6 @@ from apps.topics.errors import BatchTooLarge, RecordTooLarge
 MAX_RECORDS = 10_000
 MAX_RECORD_BYTES = 1_048_576
 MAX_META_BYTES = 16_384
-MAX_META_KEYS = 64
 MAX_TAG_BYTES = 256
 MAX_NODE_BYTES = 128
 MAX_KEY_BYTES = 256
@@ -191,6 +190,6 @@ def _checked_meta_size(meta: bytes) -> int:
     size = batch.compact_length(meta)
     if size > MAX_META_BYTES:
         raise Invalid(f"`meta` has {size} bytes; at most {MAX_META_BYTES} are possible")
-    if meta.startswith(b"{") and len(_meta_keys.decode(meta)) > MAX_META_KEYS:
-        raise Invalid(f"`meta` has more than {MAX_META_KEYS} keys")
+    if meta.startswith(b"{") and len(_meta_keys.decode(meta)) > batch.MAX_META_KEYS:
+        raise Invalid(f"`meta` has more than {batch.MAX_META_KEYS} keys")
     return size

@@ -12,7 +12,7 @@ from apps.core.dataplane import NothingView, View, body_of, require_json, respon
 from apps.core.errors import Forbidden
 from apps.core.sse import wakeups
 from apps.core.threads import in_own_thread
-from apps.topics import config, groupcommit, predicates, queries, services, settling, touches
+from apps.topics import config, eviction, groupcommit, predicates, queries, services, touches
 from apps.topics.admission import Append
 from apps.topics.api import bodies, params
 from apps.topics.errors import TopicNotFound
@@ -215,7 +215,7 @@ def _listed(row: TopicRow) -> dict[str, object]:
             manual=row.priority,
             auto=row.auto_priority,
             last_consumed=touches.last_consumed(row.topic_id, row.last_consumed_ts),
-            now=settling.now_ms(),
+            now=eviction.now_ms(),
         ),
     }
 
@@ -234,7 +234,7 @@ def _state(state: TopicState) -> dict[str, object]:
             manual=state.config["priority"],
             auto=state.config["auto_priority"],
             last_consumed=touches.last_consumed(state.topic_id, state.last_consumed_ts),
-            now=settling.now_ms(),
+            now=eviction.now_ms(),
         ),
         "last_write_ts": state.last_write_ts,
         "last_read_ts": touches.last_read(state.topic_id, state.last_read_ts),

@@ -10,7 +10,7 @@ import time
 from datetime import timedelta
 
 from apps.core import clock, sql
-from apps.topics import settling
+from apps.topics import eviction
 from apps.topics.models import Remains
 
 # Above GYOZA_SEGMENT_RECORDS / GRACE records per second nothing is ever deleted one by one.
@@ -38,7 +38,7 @@ def delete_expired_keys(*, until: float) -> None:
     """Delete idempotency keys whose window has passed, and those of deleted topics."""
     more = True
     while more and time.monotonic() < until:
-        now = settling.now_ms()
+        now = eviction.now_ms()
         more = sql.run_bound("topics/delete_expired_keys", now=now, batch=_BATCH).count > 0
 
 

@@ -6,7 +6,7 @@ import logging
 import time
 
 from apps.core import sql
-from apps.topics import settling
+from apps.topics import eviction
 from apps.topics.disk import remains, segments
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,8 @@ def trim_records() -> bool:
 
 def _settle_due_topics() -> None:
     until = time.monotonic() + _DELETE_SECONDS
-    due = sql.run_bound("topics/list_due_topics", now=settling.now_ms(), limit=_TOPICS_AT_ONCE)
+    due = sql.run_bound("topics/list_due_topics", now=eviction.now_ms(), limit=_TOPICS_AT_ONCE)
     for row in due.rows:
         if time.monotonic() >= until:
             return
-        settling.settle(row["name"])
+        eviction.evict_due(row["name"])

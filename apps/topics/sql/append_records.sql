@@ -51,13 +51,13 @@ WITH wanted AS MATERIALIZED (
   FROM wanted w
   LEFT JOIN moved m ON m.place = w.place
 ), inserted AS (
-  INSERT INTO topics_event (topic_id, seq, ts, size, kind, hops, tag, node, data, meta)
+  INSERT INTO topics_event (topic_id, seq, ts, size, kind, trail, tag, node, data, meta)
   SELECT b.ids[r.place], b.heads[r.place] + r.step, b.times[r.place],
-         r.size, r.kind, r.hops, r.tag, r.node, r.data, r.meta
+         r.size, r.kind, r.trail, r.tag, r.node, r.data, r.meta
   FROM bases b,
-       unnest(%(places)s::int[], %(steps)s::int[], %(record_sizes)s::int[], %(kinds)s::smallint[], %(hops)s::smallint[],
+       unnest(%(places)s::int[], %(steps)s::int[], %(record_sizes)s::int[], %(kinds)s::smallint[], %(trails)s::text[],
               %(tags)s::text[], %(nodes)s::text[], %(datas)s::text[], %(metas)s::text[])
-         AS r (place, step, size, kind, hops, tag, node, data, meta)
+         AS r (place, step, size, kind, trail, tag, node, data, meta)
   WHERE b.ids[r.place] IS NOT NULL
 )
 SELECT m.place, m.id, m.name, m.head - m.records + 1 AS first_seq, m.head, m.last_write_ts AS ts, m.has_listeners,

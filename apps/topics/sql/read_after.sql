@@ -1,20 +1,28 @@
 -- Read the next records of a topic as rows, with the topic's marks, in one snapshot; an empty topic gives one row
 -- without a record. Called by queries.read_after; indexes topic_once_per_name, the keys of the segments.
 WITH topic AS (
-  SELECT id, head, earliest, cap_floor, ttl_floor, source_floor,
+  SELECT id, head, earliest, cap_floor, ttl_floor, source_floor, has_gaps,
          -- Nothing is read until retention, or what a crash of Postgres left, has been written down (B.4, B.12).
          (ttl_ms > 0 AND coalesce(earliest_ts < %(now)s::bigint - ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
-           AS unsettled,
+           AS is_stale,
+         -- Read all the same: the second read takes what there is (§16.4).
+         is_fed AND EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = t.id) AS is_behind,
          CASE WHEN %(after)s::bigint > head THEN earliest - 1 ELSE greatest(%(after)s::bigint, earliest - 1) END AS start
-  FROM topics_topic
+  FROM topics_topic t
   WHERE name = %(name)s::text
+), span AS (
+  SELECT t.*, greatest(t.source_floor, g.floor) AS lost_floor, g.ends AS gap_end,
+         coalesce(g.ends, t.start) AS behind, coalesce(g.begins - 1, t.head) AS until
+  FROM topic t
+  LEFT JOIN LATERAL (SELECT * FROM topics_gaps_at(t.id, t.earliest, t.start) WHERE t.has_gaps) AS g ON true
 )
-SELECT t.id, t.head, t.earliest, t.cap_floor, t.ttl_floor, t.source_floor, t.unsettled, t.start,
+SELECT t.id, t.head, t.earliest, t.cap_floor, t.ttl_floor, t.lost_floor AS source_floor, t.gap_end, t.until,
+       t.is_stale OR t.is_behind AS unsettled,
        e.seq, e.ts, e.kind, e.tag, e.node, e.data, e.meta
-FROM topic t
+FROM span t
 LEFT JOIN LATERAL (
   SELECT seq, ts, kind, tag, node, data, meta FROM topics_event
-  WHERE topic_id = t.id AND seq > t.start AND seq <= t.head AND NOT t.unsettled
+  WHERE topic_id = t.id AND seq > t.behind AND seq <= t.until AND NOT t.is_stale
   ORDER BY seq
   LIMIT %(limit)s::int
 ) AS e ON true

@@ -6,20 +6,28 @@
 -- takes twice as long. `window` counts what may be looked at, so that a filter which hides everything can't scan a
 -- whole topic (⚑24).
 WITH topic AS (
-  SELECT id, head, earliest, cap_floor, ttl_floor, source_floor,
+  SELECT id, head, earliest, cap_floor, ttl_floor, source_floor, has_gaps,
          -- Nothing is read until retention, or what a crash of Postgres left, has been written down (B.4, B.12).
          (ttl_ms > 0 AND coalesce(earliest_ts < %(now)s::bigint - ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
-           AS unsettled,
+           AS is_stale,
+         -- Read all the same: the second read takes what there is (§16.4).
+         is_fed AND EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = t.id) AS is_behind,
          CASE WHEN %(after)s::bigint > head THEN earliest - 1 ELSE greatest(%(after)s::bigint, earliest - 1) END AS start,
          dedupe_node AND %(nodes)s::text[] IS NOT NULL AS hides,
          (dedupe_node AND %(nodes)s::text[] IS NOT NULL)
            OR largest::bigint * %(limit)s::int > %(budget)s::bigint AS careful
-  FROM topics_topic
+  FROM topics_topic t
   WHERE name = %(name)s::text
+), span AS (
+  SELECT t.*, greatest(t.source_floor, g.floor) AS lost_floor, g.ends AS gap_end,
+         coalesce(g.ends, t.start) AS behind, coalesce(g.begins - 1, t.head) AS until
+  FROM topic t
+  LEFT JOIN LATERAL (SELECT * FROM topics_gaps_at(t.id, t.earliest, t.start) WHERE t.has_gaps) AS g ON true
 )
-SELECT t.id, t.head, t.earliest, t.cap_floor, t.ttl_floor, t.source_floor, t.unsettled, t.start,
+SELECT t.id, t.head, t.earliest, t.cap_floor, t.ttl_floor, t.lost_floor AS source_floor, t.gap_end, t.until,
+       t.is_stale OR t.is_behind AS unsettled,
        convert_to(r.body, 'UTF8') AS body, r.records, r.scanned, r.last_seq, r.scanned_to, r.overflow_seq
-FROM topic t
+FROM span t
 LEFT JOIN LATERAL (
   SELECT string_agg(
            '{"$seq":' || e.seq || ',"$ts":' || e.ts
@@ -32,12 +40,12 @@ LEFT JOIN LATERAL (
          NULL::bigint AS overflow_seq
   FROM (
     SELECT seq, ts, node, tag, data, meta FROM topics_event
-    WHERE topic_id = t.id AND seq > t.start AND seq <= t.head
+    WHERE topic_id = t.id AND seq > t.behind AND seq <= t.until
     ORDER BY seq
     LIMIT %(limit)s::int
   ) AS e
-  WHERE NOT t.careful AND NOT t.unsettled
-  HAVING NOT t.careful AND NOT t.unsettled
+  WHERE NOT t.careful AND NOT t.is_stale
+  HAVING NOT t.careful AND NOT t.is_stale
 UNION ALL
   SELECT string_agg(
            '{"$seq":' || e.seq || ',"$ts":' || e.ts
@@ -56,13 +64,13 @@ UNION ALL
       FROM (
         SELECT seq, ts, node, tag, data, meta, size, t.hides AND coalesce(node = ANY (%(nodes)s::text[]), false) AS hidden
         FROM topics_event
-        WHERE topic_id = t.id AND seq > t.start AND seq <= t.head
+        WHERE topic_id = t.id AND seq > t.behind AND seq <= t.until
         ORDER BY seq
         LIMIT CASE WHEN t.hides THEN %(window)s::int ELSE %(limit)s::int END
       ) AS v
       WINDOW w AS (ORDER BY v.seq ROWS UNBOUNDED PRECEDING)
     ) AS m
   ) AS e
-  WHERE t.careful AND NOT t.unsettled
-  HAVING t.careful AND NOT t.unsettled
+  WHERE t.careful AND NOT t.is_stale
+  HAVING t.careful AND NOT t.is_stale
 ) AS r ON true

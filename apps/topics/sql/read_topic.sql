@@ -4,6 +4,7 @@ SELECT id, name, kind, ttl_ms, cap_records, cap_bytes, discard, durability, prio
        head, earliest, count, bytes, last_write_ts, last_read_ts, last_consumed_ts,
        -- Nothing is told until retention, or what a crash of Postgres left, has been written down (B.4, B.12).
        (ttl_ms > 0 AND coalesce(earliest_ts < %(now)s::bigint - ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
-         AS unsettled
-FROM topics_topic
+         -- Nor before what was written to the source of a router is here (§16.4).
+         OR (is_fed AND EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = t.id)) AS unsettled
+FROM topics_topic t
 WHERE name = %(name)s::text

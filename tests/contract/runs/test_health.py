@@ -12,3 +12,10 @@ from tests.cast import client_for
 def test_it_needs_no_key(owner, key):
     answer = client_for(key).get("/health")
     assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+
+
+@pytest.mark.django_db
+def test_a_probe_from_inside_needs_no_tls(settings):
+    settings.SECURE_SSL_REDIRECT = True
+    assert client_for().get("/health").status_code == 200
+    assert client_for().get("/runs").status_code == 301

@@ -120,7 +120,7 @@ def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back():
 
 
 def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot():
-    run = services.create_runs(requests=[RunSpec(command=["true"])], caller=ANONYMOUS)[0]
+    run = services.create_runs(requests=[RunSpec(command=["true"])], owner=ANONYMOUS.owner)[0]
 
     async def scene() -> tuple[str, str]:
         async with opened(f"/runs/{run.id}/stream") as answer:

@@ -14,6 +14,7 @@ from apps.core import asyncdb
 from apps.core.asgi import Application
 from apps.core.sse import hub
 from apps.topics import services, touches
+from apps.topics.routers import forwarder
 from apps.topics.watch import pages, streams
 from tests.contract.topics.sse import Stream
 
@@ -121,6 +122,7 @@ def api(
         await streams.close()
         await pages.close()
         await touches.close()
+        await forwarder.close()
         await hub.current().close()
         await asyncdb.close()
 

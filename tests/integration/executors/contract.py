@@ -370,6 +370,54 @@ class SupervisedContract(Contract):
         outcome, _ = self.run("write_outputs", inputs={"hex": b'{"a": [1, "\xc3\xa9"]}'.hex()})
         assert outcome.outputs == {"a": [1, "é"]}
 
+    @pytest.mark.parametrize("late", [False, True], ids=["early", "late"])
+    @pytest.mark.parametrize(
+        "how",
+        [
+            "directory",
+            "fifo",
+            "endless",
+            pytest.param(b"[}\n".hex(), id="junk"),
+            pytest.param(b'{"exit_code": true, "kind": 1, "pid": "x"}\n'.hex(), id="wrong-types"),
+            pytest.param(
+                b'{"exit_code": 1e9, "kind": "progress", "at": 1, "value": 1e9}\n'.hex(),
+                id="out-of-range",
+            ),
+        ],
+    )
+    @pytest.mark.parametrize("name", ["outcome.json", "handle.json", "stop", "log", "messages"])
+    def test_an_op_that_spoils_our_files_harms_only_itself(self, name, how, late):
+        handle = self.launch("spoil", inputs={"name": name, "how": how, "late": late})
+        outcome = self.outcome(handle)
+        assert outcome.outputs == {"spoiled": True}
+        assert len(self.log(handle)) < 1000
+        messages, _ = self.executor.read_messages(handle, 0)
+        assert {message.kind for message in messages} <= {"info"}
+        self.executor.stop(handle, grace=0)
+        self.restart()
+        assert self.outcome(handle) == outcome
+        assert handle.attempt_id in {one.attempt_id for one in self.executor.leftovers()}
+        self.executor.forget(handle)
+        assert not (self.root / handle.attempt_id).exists()
+
+    def test_folders_nested_beyond_measure_are_removed(self):
+        outcome, handle = self.run("bury")
+        assert outcome.succeeded
+        self.executor.forget(handle)
+        assert not (self.root / handle.attempt_id).exists()
+
+    def test_a_link_in_the_place_of_the_directory_is_not_followed(self, tmp_path):
+        (tmp_path / "precious").mkdir()
+        (tmp_path / "precious" / "file").touch()
+        _, handle = self.run("elope", inputs={"to": str(tmp_path / "precious")})
+        self.executor.forget(handle)
+        assert (tmp_path / "precious" / "file").exists()
+        assert not (self.root / handle.attempt_id).exists()
+
+    def test_a_timeout_of_years_is_no_trouble(self):
+        outcome, _ = self.run("double", inputs={"n": 21}, timeout_s=1e9)
+        assert outcome.outputs == {"doubled": 42}
+
     def test_storage_is_there_until_the_attempt_is_forgotten(self):
         outcome, handle = self.run("store")
         assert outcome.outputs == {"files": ["a/b.txt"]}

@@ -99,6 +99,45 @@ def write_outputs(inputs: JSON) -> None:
     Path(os.environ["GYOZA_OUTPUTS"]).write_bytes(bytes.fromhex(inputs["hex"]))
 
 
+def spoil(inputs: JSON) -> JSON:
+    """Put something else in the place of one of the supervisor's own files, before and after writing some."""
+    place = Path(os.environ["GYOZA_OUTPUTS"]).with_name(inputs["name"])
+    if inputs["late"]:
+        print("early", flush=True)
+    place.unlink(missing_ok=True)
+    how = inputs["how"]
+    if how == "directory":
+        place.mkdir()
+        (place / "file").touch()
+    elif how == "fifo":
+        os.mkfifo(place)
+    elif how == "endless":
+        place.symlink_to("/dev/zero")
+    else:
+        place.write_bytes(bytes.fromhex(how))
+    print("late", flush=True)
+    gyoza_op.info("late")
+    return {"spoiled": True}
+
+
+def elope(inputs: JSON) -> None:
+    """Move the attempt's directory away and leave a link."""
+    directory = Path(os.environ["GYOZA_OUTPUTS"]).parent
+    directory.rename(directory.with_name(".away"))
+    directory.symlink_to(inputs["to"])
+
+
+def bury(inputs: JSON) -> None:
+    """Leave folders nested deeper than Python recurses."""
+    at = os.open(".", os.O_RDONLY)
+    for _ in range(3000):
+        os.mkdir("d", dir_fd=at)
+        below = os.open("d", os.O_RDONLY, dir_fd=at)
+        os.close(at)
+        at = below
+    os.close(at)
+
+
 def store(inputs: JSON) -> JSON:
     gyoza_op.write("a/b.txt", "stored")
     folder = Path(os.environ["GYOZA_STORAGE_DIR"])

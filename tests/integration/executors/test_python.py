@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import select
+import struct
 import time
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ import pytest
 
 from apps.runs.executors.base import ExecutorFailure
 from apps.runs.executors.python import PythonExecutor
+from apps.runs.executors.supervision.frames import DONE, LAUNCH, STOP, Frame, encode
 from tests.asserts import present
 from tests.integration.executors.contract import HANG, SupervisedContract
 
@@ -149,6 +153,48 @@ class TestPythonExecutor(SupervisedContract):
         assert not outcome.succeeded
         again, _ = self.run("nothing")
         assert again.succeeded
+
+    def test_an_op_that_changes_the_json_module_is_answered_for_all_the_same(self):
+        outcome, _ = self.run("warm_ops:patch_the_encoder")
+        assert not outcome.lost
+        again, _ = self.run("double", inputs={"n": 2})
+        assert again.outputs == {"doubled": 4}
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            Frame(DONE, b"{id}", b"[}"),
+            Frame(DONE, b"{id}", b"[]"),
+            Frame(DONE, b"{id}", b"{}"),
+            Frame(DONE, b"{id}", b'{"exit_code": 0}', b"[1]"),
+            Frame(DONE, b"{id}", b'{"exit_code": 0}', b"{"),
+            Frame(DONE, b"{id}", b"", b"[" * 100_000),
+            Frame(DONE, b"{id}", time=float("nan")),
+            Frame(DONE, b"{id}", time=float("inf")),
+            Frame(DONE, b"stranger"),
+            Frame(STOP, b"{id}"),
+            Frame(LAUNCH, b"{id}", b"{}"),
+        ],
+    )
+    def test_an_answer_that_makes_no_sense_harms_only_its_op(self, answer):
+        bystander = self.launch("wait")
+        self.said(bystander)
+        spec = self.spec("warm_ops:answer_for_us")
+        forged = encode(
+            answer._replace(attempt_id=answer.attempt_id.replace(b"{id}", spec.attempt_id.encode()))
+        )
+        inputs = json.dumps({"hex": forged.hex()}).encode()
+        outcome = self.outcome(self.executor.launch(replace(spec, inputs_json=inputs)))
+        assert outcome.error.startswith("the op has broken the process it runs in")
+        self.executor.stop(bystander, grace=HANG)
+        assert not self.outcome(bystander).lost
+
+    def test_an_answer_without_end_is_not_waited_for(self):
+        # A header that announces 4 GiB, and more than any answer has.
+        forged = struct.pack("!BHIIddi", DONE, 0, 0, 2**32 - 1, 0.0, 0.0, 0) + b"x" * (5 << 20)
+        outcome, _ = self.run("warm_ops:answer_for_us", inputs={"hex": forged.hex()})
+        assert not outcome.lost
+        assert not outcome.succeeded
 
     @pytest.mark.parametrize("name", ["speak", "tell", "warm_ops:segfault", "nothing"])
     def test_a_nursery_without_work_sleeps(self, name):

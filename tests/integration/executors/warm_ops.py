@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import signal
 import sys
 import tempfile
+import time
 from os import system  # noqa: F401 - it must not become an op by being imported
 from pathlib import Path
 from typing import Any
@@ -93,3 +95,13 @@ def fork_and_return(inputs: JSON) -> JSON:
 
 def close_everything(inputs: JSON) -> None:
     os.closerange(0, 64)
+
+
+def patch_the_encoder(inputs: JSON) -> JSON:
+    json.dumps = json.JSONEncoder.encode = lambda *_, **__: "broken"  # type: ignore[method-assign,assignment]
+    return {"encoded": True}
+
+
+def answer_for_us(inputs: JSON) -> None:
+    os.write(3, bytes.fromhex(inputs["hex"]))
+    time.sleep(600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,8 @@ from django.db import transaction
 from apps.core.sse import hub, wakeups
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from redis import Redis
 
 
@@ -108,3 +111,43 @@ def test_one_message_after_commit_carries_all_channels(redis: Redis) -> None:
         heard = listener.get_message(timeout=5)
     assert heard is not None
     assert heard["data"].decode().split("\n")[1:] == ["topic:a", "topic:b"]
+
+
+def announced(redis: Redis, scene: Callable[[], None]) -> list[list[str]]:
+    """Return the channels of each message that the scene sends."""
+    with redis.pubsub(ignore_subscribe_messages=True) as listener:  # type: ignore[no-untyped-call]
+        listener.subscribe(hub.REDIS_CHANNEL)
+        listener.get_message(timeout=5)
+        scene()
+        wakeups.announce(["the end"])
+        found: list[list[str]] = []
+        while not found or found[-1] != ["the end"]:
+            message = listener.get_message(timeout=5)
+            assert message is not None
+            found.append(message["data"].decode().split("\n")[1:])
+    return found[:-1]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_transaction_sends_one_message(redis: Redis) -> None:
+    def scene() -> None:
+        with transaction.atomic():
+            wakeups.announce_on_commit("topic:a")
+            wakeups.announce_on_commit("topic:b", "topic:a")
+
+    assert announced(redis, scene) == [["topic:a", "topic:b"]]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_a_savepoint_undoes_is_not_announced_and_takes_nothing_along(redis: Redis) -> None:
+    def scene() -> None:
+        with transaction.atomic():
+            with suppress(LookupError), transaction.atomic():
+                wakeups.announce_on_commit("topic:undone")
+                raise LookupError
+            wakeups.announce_on_commit("topic:a")
+            with suppress(LookupError), transaction.atomic():
+                wakeups.announce_on_commit("topic:undone")
+                raise LookupError
+
+    assert announced(redis, scene) == [["topic:a"]]

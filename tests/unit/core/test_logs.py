@@ -31,6 +31,10 @@ def test_json_lines_carry_the_correlation_id():
     }
 
 
+def test_nothing_is_said_twice_with_the_codes_of_a_terminal():
+    assert "color_message" not in line("json", "ready", color_message="\x1b[36mready")
+
+
 def test_text_lines_carry_it_too():
     with correlation.bound("abc"):
         assert "correlation_id=abc" in line("text", "hello")

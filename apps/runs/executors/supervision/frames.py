@@ -69,8 +69,9 @@ def decode(data: bytes) -> tuple[list[Frame], bytes]:
 class Channel:
     """A non-blocking end of a socket that keeps what the other side has no room for yet."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, *, longest_frame: float = float("inf")) -> None:
         sock.setblocking(False)
+        self._longest_frame = longest_frame
         self.socket = sock
         self.fd = sock.fileno()
         self.unsent = b""
@@ -87,7 +88,7 @@ class Channel:
         return not self.unsent
 
     def receive(self) -> list[Frame] | None:
-        """Return the frames that are complete by now; None when the other side is gone."""
+        """Return the frames that are complete by now; None when the other side is gone or talks nonsense."""
         try:
             data = self.socket.recv(READ_SIZE)
         except BlockingIOError:
@@ -100,4 +101,4 @@ class Channel:
         if not data:
             return None
         frames, self._unread = decode(self._unread + data if self._unread else data)
-        return frames
+        return frames if len(self._unread) <= self._longest_frame else None

@@ -22,7 +22,7 @@ import sys
 import time
 from collections import deque
 
-from apps.runs.executors.supervision import outcomes, proctree, warm_child, workspace
+from apps.runs.executors.supervision import outcomes, proctree, runner, warm_child, workspace
 from apps.runs.executors.supervision.frames import (
     DIRTY,
     DONE,
@@ -42,11 +42,13 @@ from apps.runs.executors.supervision.workspace import AppendFile, News
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Any
 
 _CHUNK = 1 << 18
+# Outputs have a limit of 1 MiB and error messages one of 16 KiB, escaped characters included.
+_LONGEST_ANSWER = 4 << 20
 _NEWS_GAP = 0.02
 _NEVER = float("inf")
 
@@ -56,7 +58,7 @@ class _Attempt:
 
     __slots__ = (
         "at", "began", "capture", "child", "ends_at", "files", "frame", "grace", "id",
-        "kill_at", "stopped", "timed_out", "timeout_at",
+        "is_garbled", "kill_at", "stopped", "timed_out", "timeout_at",
     )  # fmt: skip
 
     def __init__(self, frame: Frame) -> None:
@@ -68,6 +70,7 @@ class _Attempt:
         self.timeout_at = _NEVER
         self.kill_at = _NEVER
         self.stopped = self.timed_out = False
+        self.is_garbled = False  # its child gave an answer that makes no sense
         self.at = -1
         self.capture: Capture | None = None
         self.files: tuple[AppendFile, ...] = ()
@@ -79,7 +82,7 @@ class _Child:
     def __init__(self, pid: int, sock: socket.socket, out: int, err: int, gpu: int) -> None:
         self.pid = pid
         self.pidfd = os.pidfd_open(pid)
-        self.channel = Channel(sock)
+        self.channel = Channel(sock, longest_frame=_LONGEST_ANSWER)
         self.out = out
         self.err = err
         self.gpu = gpu
@@ -200,24 +203,31 @@ class Nursery:
             self._retire(child)
         handle = {"pid": os.getpid(), "born": proctree.born(os.getpid())}
         for attempt_id in self.attempts:
-            at = self._directory(attempt_id)
-            workspace.write_whole(workspace.HANDLE, json.dumps(handle).encode(), at=at)
-            os.close(at)
+            # Where it can't be written, the attempt is lost with its executor; the others are not.
+            with contextlib.suppress(OSError), self._opened(attempt_id) as at:
+                workspace.write_whole(workspace.HANDLE, json.dumps(handle).encode(), at=at)
         for attempt_id, outcome in self.outcomes.items():
             self._save(attempt_id, outcome)
 
     def _save(self, attempt_id: bytes, outcome: bytes) -> None:
-        with contextlib.suppress(OSError):
-            at = self._directory(attempt_id)
+        with contextlib.suppress(OSError), self._opened(attempt_id) as at:
             workspace.save_outcome(outcome, at=at)
-            os.close(at)
         self._announce(attempt_id)
 
     def _announce(self, attempt_id: bytes) -> None:
         """Tell a later executor, should there be one."""
-        news = News(self.root_fd, attempt_id.decode())
-        news.send()
-        news.close()
+        with contextlib.suppress(OSError):
+            news = News(self.root_fd, attempt_id.decode())
+            news.send()
+            news.close()
+
+    @contextlib.contextmanager
+    def _opened(self, attempt_id: bytes) -> Iterator[int]:
+        at = self._directory(attempt_id)
+        try:
+            yield at
+        finally:
+            os.close(at)
 
     def _directory(self, attempt_id: bytes) -> int:
         path = f"{self.root}/{attempt_id.decode()}"
@@ -306,7 +316,10 @@ class Nursery:
 
     def _patience(self) -> float:
         soonest = min(self.next_deadline, self.next_news)
-        return -1 if soonest == _NEVER else max(0.0, soonest - time.monotonic())
+        if soonest == _NEVER:
+            return -1
+        # epoll_wait(2) takes milliseconds as an int: after 24 days it would refuse.
+        return min(max(0.0, soonest - time.monotonic()), runner.LONGEST_SLEEP)
 
     def _answer(self, attempt: _Attempt, outcome: bytes, *, kept: int) -> None:
         for file in attempt.files:
@@ -389,8 +402,14 @@ class Nursery:
             return
         for frame in received:
             attempt = child.attempt
-            if frame.kind == DONE and attempt is not None and frame.attempt_id == attempt.id:
+            if attempt is not None and _is_answer(frame, attempt):
                 self._on_done(child, attempt, frame)
+            else:
+                # An op has written to our socket, or changed the library that writes for us.
+                if attempt is not None:
+                    attempt.is_garbled = True
+                proctree.kill_tree(child.pid)
+                return
 
     def _on_done(self, child: _Child, attempt: _Attempt, frame: Frame) -> None:
         self._drain(child)
@@ -445,7 +464,8 @@ class Nursery:
         # A child may answer and die at once; the answer counts.
         if attempt is not None and child.reply is None and child.channel.fd in self.handlers:
             for frame in child.channel.receive() or ():
-                child.reply = frame
+                if _is_answer(frame, attempt):
+                    child.reply = frame
         for fd in (child.channel.fd, child.pidfd, child.out, child.err):
             self._unwatch(fd)
         child.close()
@@ -506,7 +526,9 @@ class Nursery:
                 self._on_pipe(child, fd)
 
     def _capture(self, attempt: _Attempt) -> Capture:
-        attempt.at = self._directory(attempt.id)
+        # A full disk: the files say nothing, the op goes on.
+        with contextlib.suppress(OSError):
+            attempt.at = self._directory(attempt.id)
         log = AppendFile(workspace.LOG, attempt.at)
         messages = AppendFile(workspace.MESSAGES, attempt.at)
         attempt.files = (log, messages)
@@ -557,7 +579,9 @@ class Nursery:
             capture.close()
         tail = capture.stderr_tail() if capture else ""
         exit_code, number = (code, None) if code >= 0 else (None, -code)
-        if number is None and not attempt.stopped and not attempt.timed_out:
+        if attempt.is_garbled:
+            error = "the op has broken the process it runs in: its answer makes no sense"
+        elif number is None and not attempt.stopped and not attempt.timed_out:
             error = f"the process ended with exit code {code} before the callable returned"
             error = f"{error}\n{tail}" if tail else error
         else:
@@ -595,10 +619,27 @@ class Nursery:
         for attempt_id in list(self.attempts):
             with contextlib.suppress(OSError):
                 at = os.open(f"{self.root}/{attempt_id.decode()}", os.O_RDONLY | os.O_CLOEXEC)
-                raw = workspace.read_small(workspace.STOP, at=at)
+                grace = workspace.read_grace(at=at)
                 os.close(at)
-                if raw is not None:
-                    self._stop(attempt_id, float(json.loads(raw)))
+                if grace is not None:
+                    self._stop(attempt_id, grace)
+
+
+def _is_answer(frame: Frame, attempt: _Attempt) -> bool:
+    """Say whether a frame is an answer that our own code in the child would give to this attempt."""
+    if frame.kind != DONE or frame.attempt_id != attempt.id or not 0 <= frame.time < _NEVER:
+        return False
+    try:
+        status = json.loads(frame.meta) if frame.meta else {"exit_code": 0}
+        outputs = json.loads(frame.body) if frame.body else {}
+    except (ValueError, RecursionError):
+        return False
+    return (
+        isinstance(outputs, dict)
+        and isinstance(status, dict)
+        and isinstance(status.get("error", ""), str)
+        and (isinstance(status.get("exit_code"), int) or bool(status.get("error")))
+    )
 
 
 def _merged(capture: Capture | None, body: bytes) -> tuple[dict[str, Any] | None, str]:

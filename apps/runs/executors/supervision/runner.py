@@ -33,6 +33,8 @@ _CHUNK = 1 << 18
 _NEWS_GAP = 0.1
 # What SIGKILL can't end within this time is stuck in the kernel; the outcome can't wait for it.
 _KILL_PATIENCE = 10.0
+# Supervisors look at the clock at least this often; what waits for a timeout of months wakes up for nothing once an hour.
+LONGEST_SLEEP = 3600.0
 
 
 def main(directory: str) -> None:
@@ -49,8 +51,16 @@ def main(directory: str) -> None:
         os.close(os.open("begun", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=at))
     except FileExistsError:
         return  # an earlier runner began and is gone; never start an op twice
-    outcome = _Runner(directory, at).run()
-    workspace.save_outcome(workspace.encode_outcome(outcome), at=at)
+    outcome = workspace.encode_outcome(_Runner(directory, at).run())
+    try:
+        workspace.save_outcome(outcome, at=at)
+    except OSError:
+        # The disk is full, most likely of what the op wrote. It has ended, so its scratch files are of no use.
+        import shutil  # costs as much as all other imports of a supervisor together
+
+        for name in (workspace.WORK, workspace.TMP):
+            shutil.rmtree(f"{directory}/{name}", ignore_errors=True)
+        workspace.save_outcome(outcome, at=at)
 
 
 class _Runner:
@@ -77,7 +87,7 @@ class _Runner:
     def run(self) -> dict[str, Any]:
         """Carry the op through and return its outcome."""
         self._listen_to_signals()
-        if self._stop_request() is not None:
+        if workspace.read_grace(at=self.at) is not None:
             return {"started": False, "stopped": True, "error": "stopped before it started"}
         problem = self._start()
         if problem:
@@ -183,14 +193,10 @@ class _Runner:
         except BlockingIOError:
             return
         if signal.SIGTERM in numbers:
-            grace = self._stop_request()
+            grace = workspace.read_grace(at=self.at)
             # Whatever ends it from now on, the op was not stopped if it had ended before.
             self.stopped = self.stopped or (self.status is None and not self.timed_out)
             self._end_within(self.spec["grace_s"] if grace is None else grace)
-
-    def _stop_request(self) -> float | None:
-        raw = workspace.read_small(workspace.STOP, at=self.at)
-        return None if raw is None else float(json.loads(raw))
 
     def _end_within(self, grace: float) -> None:
         kill_at = time.monotonic() + grace
@@ -218,7 +224,10 @@ class _Runner:
 
     def _patience_ms(self) -> int | None:
         times = [t for t in (self.timeout_at, self.kill_at, self.news_at) if t is not None]
-        return max(0, int((min(times) - time.monotonic()) * 1000) + 1) if times else None
+        if not times:
+            return None
+        # poll(2) takes milliseconds as an int: after 24 days it would refuse.
+        return max(0, int(min(min(times) - time.monotonic(), LONGEST_SLEEP) * 1000) + 1)
 
     def _kill_everything(self) -> None:
         give_up = time.monotonic() + _KILL_PATIENCE

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 _FOLDERS = (workspace.STORAGE, workspace.WORK, workspace.TMP)
 _SIGTERM = int(signal.SIGTERM)
 _loads = json.JSONDecoder().decode  # json.loads looks for encodings we don't write
+# Taken hold of before any op is imported: some replace the functions of the json module.
+_dumps = json.JSONEncoder(allow_nan=False).encode
 _TERMINATED = 128 + signal.SIGTERM
 
 
@@ -272,7 +274,8 @@ class _WarmChild:
         if temporary is not None:
             temporary.tempdir = None  # type: ignore[attr-defined]  # it remembers TMPDIR
         try:
-            if any(os.stat(fd).st_mtime_ns for fd in self.folders):
+            is_ours = os.path.samestat(os.lstat(self.directory), os.fstat(self.folders[0]))
+            if not is_ours or any(os.stat(fd).st_mtime_ns for fd in self.folders):
                 flags |= DIRTY
         except OSError:
             flags |= DIRTY | SPENT
@@ -305,7 +308,7 @@ class _WarmChild:
             kind = type(result).__name__
             return {"exit_code": 0, "error": f"the callable returned {kind}, not a dict"}, b""
         try:
-            body = json.dumps({**(written or {}), **(result or {})}, allow_nan=False)
+            body = _dumps({**(written or {}), **(result or {})})
             refuse(result)
         except (TypeError, ValueError, RecursionError) as exc:
             if isinstance(exc, Unacceptable):
@@ -320,7 +323,7 @@ class _WarmChild:
 
 
 def _done(frame: Frame, status: dict[str, Any], body: bytes, began: float, flags: int) -> Frame:
-    meta = b"" if len(status) == 1 and status.get("exit_code") == 0 else json.dumps(status).encode()
+    meta = b"" if len(status) == 1 and status.get("exit_code") == 0 else _dumps(status).encode()
     return Frame(DONE, frame.attempt_id, meta, body, time.monotonic() - began, 0.0, flags)
 
 

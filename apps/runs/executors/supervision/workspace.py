@@ -37,7 +37,9 @@ INPUTS, OUTPUTS, STORAGE, WORK, TMP = "inputs.json", "outputs.json", "storage", 
 LOG, MESSAGES = "log", "messages"
 SPEC, HANDLE, STOP, OUTCOME = "spec.json", "handle.json", "stop", "outcome.json"
 NEWS_SOCKET = ".news"
-_CREATE = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
+# NONBLOCK: opening a FIFO that an op has put there would wait for its other end for ever.
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def contract(directory: str, *, run_id: str, attempt: int) -> dict[str, str]:
@@ -64,7 +66,11 @@ def write_whole(name: str, data: bytes, *, at: int) -> None:
         write_all(fd, data)
     finally:
         os.close(fd)
-    os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    try:
+        os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
+    except IsADirectoryError:  # an op's joke; nobody looks for anything in it
+        os.rename(name, f".{name}.moved", src_dir_fd=at, dst_dir_fd=at)
+        os.rename(temporary, name, src_dir_fd=at, dst_dir_fd=at)
 
 
 def write_all(fd: int, data: bytes) -> None:
@@ -74,27 +80,46 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def read_small(name: str, *, at: int, limit: int = 16 * 1024 * 1024) -> bytes | None:
-    """Return the content of a file, or None if there is none."""
+def open_own(name: str, *, at: int | None = None) -> int | None:
+    """Open one of a supervisor's own files for reading; None if it isn't there.
+
+    The directory is the op's as well: what it has put in the place of a file (a link, a FIFO, a device, a directory)
+    counts as nothing, and is never waited for.
+    """
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC, dir_fd=at)
-    except FileNotFoundError:
+        fd = os.open(name, _READ | os.O_NOFOLLOW, dir_fd=at)
+    except OSError:
+        return None
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    return None
+
+
+def read_small(name: str, *, at: int | None = None, limit: int = 16 * 1024 * 1024) -> bytes | None:
+    """Return the beginning of one of a supervisor's own files, or None if there is none."""
+    fd = open_own(name, at=at)
+    if fd is None:
         return None
     try:
-        parts = []
-        while limit > 0 and (part := os.read(fd, min(limit, 1 << 20))):
-            parts.append(part)
-            limit -= len(part)
-        return b"".join(parts)
+        return _read_up_to(fd, limit)
     finally:
         os.close(fd)
+
+
+def read_grace(*, at: int) -> float | None:
+    """Return the grace of the wish to stop, or None if nobody has left a wish that makes sense."""
+    raw = read_small(STOP, at=at, limit=64)
+    try:
+        return None if raw is None else max(0.0, float(raw))
+    except ValueError:
+        return None
 
 
 def read_outputs(at: int) -> dict[str, Any] | None:
     """Return the op's outputs file, None if there is none; raise Unacceptable if it's no good."""
     try:
-        # NONBLOCK: an op may have put a FIFO there, and opening that would wait for ever.
-        fd = os.open(OUTPUTS, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=at)
+        fd = os.open(OUTPUTS, _READ, dir_fd=at)
     except FileNotFoundError:
         return None
     except OSError as exc:
@@ -102,13 +127,18 @@ def read_outputs(at: int) -> dict[str, Any] | None:
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise Unacceptable("is not a regular file")
-        parts, room = [], MAX_OUTPUTS_BYTES + 1
-        while room > 0 and (part := os.read(fd, room)):
-            parts.append(part)
-            room -= len(part)
+        raw = _read_up_to(fd, MAX_OUTPUTS_BYTES + 1)
     finally:
         os.close(fd)
-    return parse_object(b"".join(parts))
+    return parse_object(raw)
+
+
+def _read_up_to(fd: int, limit: int) -> bytes:
+    parts = []
+    while limit > 0 and (part := os.read(fd, min(limit, 1 << 20))):
+        parts.append(part)
+        limit -= len(part)
+    return b"".join(parts)
 
 
 class AppendFile:

@@ -55,6 +55,7 @@ class Command(BaseCommand):
             log_config=None,
             access_log=False,
             server_header=False,
+            forwarded_allow_ips=settings.GYOZA_TRUSTED_PROXIES,
             timeout_graceful_shutdown=DRAIN_SECONDS,
             # Bursts of connections wait in the kernel rather than being refused.
             backlog=4096,

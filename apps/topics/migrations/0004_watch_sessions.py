@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('topics', '0002_deleted_topic'),
+        ('topics', '0003_routers'),
     ]
 
     operations = [

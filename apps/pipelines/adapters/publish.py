@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+from apps.pipelines.adapters.base import (
+    Adapter,
+    AdapterFailed,
+    Call,
+    Publishes,
+    optional,
+    required,
+)
+from apps.topics import queries as topics
+from apps.topics.services import NewEvent
+
+# How far a chain of executions has come, in the meta of what their steps publish (pipelines-storage.md §2, loops).
+HOPS = "gyoza_hops"
+
+
+class Publish(Adapter):
+    """Appends a message to a topic, in the transaction that completes the step: once, or not at all."""
+
+    name = "publish"
+    inputs: ClassVar = {
+        "topic": required("string", "The topic."),
+        "data": required("any", "The message."),
+        "tag": optional("string"),
+        "meta": optional("object", description="Beside the message; gyoza_hops is ours."),
+    }
+
+    def perform(self, call: Call) -> Publishes:
+        """Say what is to be published."""
+        topic = call.inputs["topic"]
+        prefixes = tuple(call.execution.prefixes)
+        if not topics.is_topic_name(topic):
+            raise AdapterFailed(f"{topic!r} is not a topic name")
+        if prefixes and not topic.startswith(prefixes):
+            raise AdapterFailed(f"the pipeline's key may not publish to the topic {topic}")
+        meta = {**(call.inputs["meta"] or {}), HOPS: call.execution.hops + 1}
+        return Publishes(
+            NewEvent(
+                topic=topic,
+                data=msgspec.json.encode(call.inputs["data"]).decode(),
+                tag=call.inputs["tag"],
+                node=f"execution/{call.execution.id}",
+                meta=msgspec.json.encode(meta).decode(),
+            )
+        )

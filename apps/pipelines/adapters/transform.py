@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from apps.pipelines import expressions
+from apps.pipelines.adapters.base import Adapter, AdapterFailed, Call, Done, optional, required
+
+
+class Transform(Adapter):
+    """Evaluates a JMESPath expression over data."""
+
+    name = "transform"
+    inputs: ClassVar = {
+        "expr": required("string", "JMESPath."),
+        "data": optional("any", description="What it is evaluated on."),
+    }
+
+    def perform(self, call: Call) -> Done:
+        """Evaluate."""
+        try:
+            return Done({"result": expressions.evaluate(call.inputs["expr"], call.inputs["data"])})
+        except expressions.ExpressionFailed as exc:
+            raise AdapterFailed(str(exc)) from exc

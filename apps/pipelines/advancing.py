@@ -1,0 +1,442 @@
+"""The engine: one step forward for one execution, from what its rows say.
+
+`advance_execution` may be called by anybody at any time, any number of times: it locks the execution, looks at the
+runs of its active stages, starts what has become ready and ends it when nothing is left to do.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.db import DatabaseError
+
+from apps.access.auth import Caller
+from apps.core.errors import GyozaError, NotFound
+from apps.core.queue import enqueue_on_commit
+from apps.definitions import queries as definitions
+from apps.definitions import services as definition_services
+from apps.pipelines import documents, expressions, queries, starting, transitions
+from apps.pipelines.adapters import registry
+from apps.pipelines.adapters.base import AdapterFailed, Call, Delegates, Done, Publishes, Waits
+from apps.pipelines.graph import Decision, decide
+from apps.pipelines.states import ACTIVE, UNDONE, ExecutionStatus, StageStatus
+from apps.pipelines.steps import MOST_ITEMS
+from apps.runs import services as runs
+from apps.runs.services import RunSpec
+from apps.runs.states import FINAL as FINAL_RUN_STATES
+from apps.runs.states import RunState
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from apps.definitions.models import Definition
+    from apps.pipelines.models import Execution
+    from apps.pipelines.plans import Plan, Step
+    from apps.pipelines.queries import LiveStage
+    from apps.pipelines.transitions import Moves
+
+log = logging.getLogger(__name__)
+JSON = Any
+S = StageStatus
+
+
+class StepFailed(Exception):
+    """A step can't be done; the message says why."""
+
+
+def advance_execution(execution_id: UUID) -> None:
+    """Do whatever an execution is ready for; nothing if it has ended or waits for its turn.
+
+    A fault of ours interrupts it, so that it is not tried for ever. Raises NotFound.
+    """
+    try:
+        to_stop = _advance(execution_id)
+    except (NotFound, DatabaseError):
+        raise
+    except Exception as exc:
+        log.exception("execution %s was interrupted", execution_id)
+        with transitions.locked(execution_id) as moves:
+            if moves.execution.status == ExecutionStatus.RUNNING:
+                transitions.interrupt(moves, error={"message": f"{type(exc).__name__}: {exc}"})
+        return
+    if to_stop:
+        # Apart from the execution's transaction: runs tell their feeds, and topics are locked in one order only.
+        # Should this be lost, the execution wakes again.
+        runs.stop_runs(run_ids=to_stop.run_ids, reason=to_stop.reason)
+
+
+@dataclass(frozen=True, slots=True)
+class _ToStop:
+    run_ids: list[UUID]
+    reason: str
+
+
+def _advance(execution_id: UUID) -> _ToStop | None:
+    with transitions.locked(execution_id) as moves:
+        execution = moves.execution
+        if execution.status != ExecutionStatus.RUNNING or execution.is_queued:
+            return None
+        advance = _Advance(moves, documents.plan_of(execution.document))
+        advance.run()
+        run_ids = advance.runs_to_stop()
+        return _ToStop(run_ids, execution.cancel_reason) if run_ids else None
+
+
+class _Advance:
+    """One turn of one execution."""
+
+    def __init__(self, moves: Moves, plan: Plan) -> None:
+        self.moves = moves
+        self.plan = plan
+        self.execution = moves.execution
+        self.stages = moves.load(reads=_reads(plan))
+        self.new_runs: list[RunSpec] = []
+        self.owners: list[LiveStage] = []
+        self.published: list[LiveStage] = []
+        self.wakes_again = False
+
+    def run(self) -> None:
+        if self.execution.wake_at is not None:
+            self.execution.wake_at = None
+            self.moves.touch()
+        self._time_out()
+        for step in self.plan.steps:
+            stage = self.stages[step.name]
+            if stage.status in ACTIVE:
+                self._look(step, stage)
+        outcome = self._start_ready()
+        if self.published:
+            outcome = self._settle_published()
+        self._make_runs()
+        if outcome is not None:
+            self._end(outcome)
+        else:
+            self._sleep()
+
+    # --- what has happened --------------------------------------------------------------------
+
+    def _time_out(self) -> None:
+        due = self.execution.deadline_at
+        if due is not None and due <= self.moves.now and self.execution.cancel_requested_at is None:
+            # Fails at the end, see _end: timing out is no wish of anybody.
+            transitions.request_cancel(
+                self.moves, reason=f"timed out after {self.plan.timeout_s:g} s"
+            )
+
+    def _look(self, step: Step, stage: LiveStage) -> None:
+        """Bring an active stage up to what its runs say."""
+        if not stage.run_ids and stage.items is None:
+            if self.execution.cancel_requested_at is not None:
+                self.moves.move_stage(stage, S.CANCELLED, error=self.execution.cancel_reason)
+            else:
+                self._perform(step, stage, self._scope(step))
+            return
+        found = [stage.runs[one] for one in stage.run_ids if one in stage.runs]
+        is_open = [run for run in found if run.state not in FINAL_RUN_STATES]
+        bad = next((run for run in found if run.state == RunState.FAILED), None)
+        stopped = next((run for run in found if run.state == RunState.CANCELLED), None)
+        stops = bad or stopped or self.execution.cancel_requested_at is not None
+        left = len(stage.items or ()) - len(stage.run_ids) if stage.items is not None else 0
+        if left and not stops:
+            self._start_items(step, stage, room=step.max_parallel - len(is_open))
+        elif not is_open:
+            if stage.status == S.INITIATED and any(run.has_started for run in found):
+                # Nobody looked while it ran: its story stays complete.
+                self.moves.move_stage(stage, S.PROCESSING)
+            if bad is not None:
+                self.moves.move_stage(stage, S.FAILED, error=bad.error or "its run failed")
+            elif stopped is not None or left:
+                self.moves.move_stage(stage, S.CANCELLED, error="its run was cancelled")
+            else:
+                self.moves.move_stage(stage, S.COMPLETED, outputs=_outputs(stage))
+        elif stage.status == S.INITIATED and any(run.has_started for run in found):
+            self.moves.move_stage(stage, S.PROCESSING)
+
+    # --- what is to be done -------------------------------------------------------------------
+
+    def _start_ready(self) -> ExecutionStatus | None:
+        """Start all that is ready, which may make more ready; return how it ends, if it does."""
+        while True:
+            decision = self._decide()
+            for name in decision.skip:
+                self.moves.move_stage(self.stages[name], S.SKIPPED)
+            why = self.execution.cancel_reason or "a step failed before it"
+            for name in decision.give_up:
+                self.moves.move_stage(self.stages[name], S.CANCELLED, error=why)
+            if not decision.start:
+                return decision.outcome
+            for name in decision.start:
+                self._begin(self.plan.step(name), self.stages[name])
+
+    def _decide(self) -> Decision:
+        return decide(
+            self.plan.needs,
+            {name: stage.status for name, stage in self.stages.items()},
+            goes_on=self.plan.goes_on,
+            is_cancelled=self.execution.cancel_requested_at is not None,
+        )
+
+    def _settle_published(self) -> ExecutionStatus | None:
+        """Complete the steps whose messages are written with this turn; what follows them is for the next one."""
+        for stage in self.published:
+            outputs: dict[str, JSON] = {}
+            self.moves.publish(stage.note, outputs)
+            stage.note = None
+            self.moves.move_stage(stage, S.COMPLETED, outputs=outputs)
+        if self._decide().start:
+            self.wakes_again = True
+            return None
+        return self._start_ready()
+
+    def _begin(self, step: Step, stage: LiveStage) -> None:
+        scope = self._scope(step)
+        try:
+            if step.when is not None and not expressions.is_true(
+                expressions.evaluate(step.when, scope)
+            ):
+                self.moves.move_stage(stage, S.SKIPPED)
+            elif step.work.adapter is not None:
+                self._perform(step, stage, scope)
+            elif step.for_each is not None:
+                self._begin_items(step, stage, scope)
+            else:
+                self._add_run(stage, _run_spec(self.execution, step, scope))
+                self.moves.move_stage(stage, S.INITIATED)
+        except (expressions.ExpressionFailed, StepFailed) as exc:
+            self.moves.move_stage(stage, S.FAILED, error=str(exc))
+
+    def _begin_items(self, step: Step, stage: LiveStage, scope: dict[str, JSON]) -> None:
+        items = expressions.evaluate(step.for_each or "", scope)
+        if not isinstance(items, list):
+            raise StepFailed(
+                f"for_each {step.for_each!r} must give an array, gave {expressions.shape(items)}"
+            )
+        if len(items) > MOST_ITEMS:
+            raise StepFailed(f"for_each gave {len(items)} items; at most {MOST_ITEMS} are possible")
+        stage.items = items
+        if not items:
+            self.moves.move_stage(stage, S.COMPLETED, outputs=[])
+            return
+        self.moves.move_stage(stage, S.INITIATED)
+        self._start_items(step, stage, room=step.max_parallel)
+
+    def _start_items(self, step: Step, stage: LiveStage, *, room: int) -> None:
+        scope = self._scope(step)
+        first = len(stage.run_ids)
+        for item in (stage.items or [])[first : first + max(room, 0)]:
+            try:
+                self._add_run(
+                    stage, _run_spec(self.execution, step, {**scope, expressions.ITEM: item})
+                )
+            except (expressions.ExpressionFailed, StepFailed) as exc:
+                self.moves.move_stage(stage, S.FAILED, error=f"item {len(stage.run_ids)}: {exc}")
+                return
+        self.moves.change(stage)
+
+    def _perform(self, step: Step, stage: LiveStage, scope: dict[str, JSON]) -> None:
+        """Let an adapter do the step."""
+        adapter = registry.get(step.work.adapter or "")
+        try:
+            inputs = _filled(adapter.inputs, expressions.fill(step.inputs, scope))
+            outcome = adapter.perform(
+                Call(self.execution, step.name, step.stage, inputs, self.moves.now, stage.note)
+            )
+        except (expressions.ExpressionFailed, StepFailed, AdapterFailed, GyozaError) as exc:
+            self.moves.move_stage(stage, S.FAILED, error=str(exc))
+            return
+        match outcome:
+            case Done(outputs):
+                self.moves.move_stage(stage, S.COMPLETED, outputs=outputs)
+            case Waits(note, until):
+                stage.note, stage.wake_at = note, until
+                if stage.status == S.PENDING:
+                    self.moves.move_stage(stage, S.PROCESSING)
+                self.moves.change(stage)
+            case Publishes(message):
+                stage.note = message
+                self.moves.move_stage(stage, S.PROCESSING)
+                self.published.append(stage)
+            case Delegates():
+                spec = replace(
+                    _overridden(step, RunSpec(python=outcome.python, inputs=outcome.inputs)),
+                    execution_id=self.execution.id,
+                    step=step.name,
+                )
+                if outcome.timeout_s is not None and not step.has_timeout:
+                    spec = replace(spec, timeout_s=outcome.timeout_s)
+                self._add_run(stage, spec)
+                self.moves.move_stage(stage, S.INITIATED)
+
+    def _add_run(self, stage: LiveStage, spec: RunSpec) -> None:
+        self.new_runs.append(spec)
+        self.owners.append(stage)
+
+    def _make_runs(self) -> None:
+        if not self.new_runs:
+            return
+        made = runs.create_runs(requests=self.new_runs, owner=self.execution.created_by)
+        for stage, run in zip(self.owners, made, strict=True):
+            stage.run_ids.append(run.id)
+
+    def _scope(self, step: Step) -> dict[str, JSON]:
+        execution = self.execution
+        return {
+            "trigger": None
+            if execution.trigger is None
+            else msgspec.json.decode(execution.trigger),
+            "inputs": execution.inputs,
+            "steps": {
+                name: {"outputs": stage.outputs, "status": stage.status.value}
+                for name, stage in self.stages.items()
+            },
+            "execution": {
+                "id": str(execution.id),
+                "tag": execution.tag,
+                "pipeline_id": execution.pipeline_id,
+                "pipeline_version": str(execution.pipeline_version),
+                "attempt": execution.attempt,
+                "metadata": execution.metadata,
+            },
+        }
+
+    # --- the end ------------------------------------------------------------------------------
+
+    def _end(self, outcome: ExecutionStatus) -> None:
+        timed_out = (
+            self.execution.deadline_at is not None and self.execution.deadline_at <= self.moves.now
+        )
+        if outcome == ExecutionStatus.CANCELLED and not timed_out:
+            transitions.cancel(self.moves)
+        elif outcome == ExecutionStatus.COMPLETED:
+            needed = {need for needs in self.plan.needs.values() for need in needs}
+            leaves = [name for name in self.plan.needs if name not in needed]
+            transitions.complete(self.moves, outputs=self._outputs(leaves))
+        else:
+            self._fail()
+
+    def _fail(self) -> None:
+        failed = [stage for stage in self.stages.values() if stage.status == S.FAILED]
+        error: dict[str, JSON] = {
+            "message": (
+                f"{failed[0].name}: {failed[0].error}" if failed else self.execution.cancel_reason
+            ),
+            "stages": [{"name": stage.name, "error": stage.error} for stage in failed],
+        }
+        transitions.fail(self.moves, error=error)
+
+    def _outputs(self, leaves: list[str]) -> dict[str, JSON]:
+        """Return the outputs of the steps that no other needs."""
+        here = {
+            name: self.stages[name].outputs
+            for name in leaves
+            if not self.stages[name].keeps_outputs and self.stages[name].status == S.COMPLETED
+        }
+        stored = [name for name in leaves if self.stages[name].keeps_outputs]
+        return {**queries.leaf_outputs(self.execution.id, stored), **here} if stored else here
+
+    def runs_to_stop(self) -> list[UUID]:
+        """Return the runs that go on although the execution is to end."""
+        if self.execution.cancel_requested_at is None:
+            return []
+        return [
+            run.id
+            for stage in self.stages.values()
+            for run in stage.runs.values()
+            if stage.status in ACTIVE and run.state not in FINAL_RUN_STATES
+        ]
+
+    def _sleep(self) -> None:
+        """Note when to look again without being told."""
+        moments = [stage.wake_at for stage in self.stages.values() if stage.wake_at is not None]
+        if self.execution.cancel_requested_at is None and self.execution.deadline_at is not None:
+            moments.append(self.execution.deadline_at)
+        if self.runs_to_stop():
+            moments.append(self.moves.now + starting.SAFETY)
+        if self.wakes_again:
+            moments.append(self.moves.now + starting.SAFETY)
+            enqueue_on_commit(starting.ADVANCE_TASK, execution_id=str(self.execution.id))
+        if moments:
+            self.execution.wake_at = min(moments)
+            self.moves.touch()
+
+
+def retry_execution(execution: Execution, *, reason: str) -> None:
+    """Do again what failed or was cancelled: runs that were made get another attempt, the other steps start anew.
+
+    Raises IllegalTransition unless the execution is failed, cancelled or interrupted.
+    """
+    # First the runs, in a transaction of their own (see advance_execution). Should the second be lost, they end under
+    # an ended execution, and the next retry finds them done.
+    with transitions.locked(execution.id) as moves:
+        transitions.require_ended(moves)
+        again = [stage for stage in moves.load().values() if stage.status in UNDONE]
+    run_ids = [run_id for stage in again for run_id in stage.run_ids]
+    if run_ids:
+        runs.reopen_runs(run_ids=run_ids, reason=reason)
+    with transitions.locked(execution.id) as moves:
+        transitions.require_ended(moves)
+        transitions.reopen(moves)
+        moves.execution.wake_at = moves.now + starting.SAFETY
+        enqueue_on_commit(starting.ADVANCE_TASK, execution_id=str(execution.id))
+
+
+def _reads(plan: Plan) -> list[tuple[str, str]]:
+    return [(step.name, need) for step in plan.steps for need in step.needs]
+
+
+def _outputs(stage: LiveStage) -> JSON:
+    listed = [stage.runs[one].outputs for one in stage.run_ids]
+    return listed if stage.items is not None else listed[0]
+
+
+def _run_spec(execution: Execution, step: Step, scope: dict[str, JSON]) -> RunSpec:
+    """Return the run that does a step. Raises StepFailed, ExpressionFailed."""
+    inputs = expressions.fill(step.inputs, scope)
+    work = step.work
+    if work.op is not None:
+        definition = _definition(execution, step)
+        spec = replace(runs.spec_of(definition), inputs=_filled(definition.input_specs, inputs))
+    else:
+        spec = RunSpec(
+            image=work.image,
+            command=work.command,
+            python=work.python,
+            env=step.env,
+            inputs=inputs,
+            output_specs=step.output_specs,
+        )
+    return replace(_overridden(step, spec), execution_id=execution.id, step=step.name)
+
+
+def _definition(execution: Execution, step: Step) -> Definition:
+    wanted = (step.work.op or "", step.work.op_version)
+    maker = Caller(name="pipeline", scopes=frozenset(), prefixes=tuple(execution.prefixes))
+    found = definitions.find_definitions(wanted=[wanted], caller=maker)
+    if wanted not in found:
+        raise StepFailed(f"there is no op {'@'.join(part for part in wanted if part)} any more")
+    return found[wanted]
+
+
+def _overridden(step: Step, spec: RunSpec) -> RunSpec:
+    """Return the run with what the step itself says of priority, constraints, retries and time."""
+    if step.priority is not None:
+        spec = replace(spec, priority=step.priority)
+    if step.retry_policy is not None:
+        spec = replace(spec, retry_policy=step.retry_policy)
+    if step.has_timeout:
+        spec = replace(spec, timeout_s=step.timeout_s)
+    if step.constraints is not None:
+        spec = replace(spec, **step.constraints)
+    return spec
+
+
+def _filled(specs: Any, inputs: dict[str, JSON]) -> dict[str, JSON]:
+    """Return inputs with defaults. Raises StepFailed naming every one that does not fit."""
+    filled, errors = definition_services.fill_inputs(specs, inputs)
+    if errors:
+        listed = "; ".join(f"{name} {message}" for name, message in errors)
+        raise StepFailed(f"{listed}; it was given {expressions.shape(inputs)}")
+    return filled

@@ -1,0 +1,127 @@
+"""Request bodies of executions, read with every error at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from uuid import UUID
+
+from apps.core.body import JSON, Body, shown
+from apps.pipelines import queries
+
+MOST_TAG = 255
+# Tags stand where ids do: in paths, and in lists joined by commas.
+_TAG = re.compile(r"[^/,\x00-\x1f\x7f]+")
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What POST /pipelines/{id}/run asks for."""
+
+    inputs: dict[str, JSON]
+    tag: str | None
+    version: int | None
+    metadata: dict[str, JSON]
+
+
+def read_run(value: JSON) -> RunRequest:
+    """Read the body of POST /pipelines/{id}/run. Raises Invalid, NoSuchVersion."""
+    body = Body({} if value is None else value)
+    request = RunRequest(
+        inputs=body.mapping("inputs"),
+        tag=_tag(body),
+        version=_version(body, "version"),
+        metadata=body.mapping("metadata"),
+    )
+    body.refuse_unknown()
+    body.finish()
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayRequest:
+    """What POST /executions/{id}/replay asks for."""
+
+    from_stage: str
+    tag: str | None
+    version: int | None
+
+
+def read_replay(value: JSON) -> ReplayRequest:
+    """Read the body of POST /executions/{id}/replay. Raises Invalid, NoSuchVersion."""
+    body = Body({} if value is None else value)
+    request = ReplayRequest(
+        from_stage=body.text("from_stage", default=None),
+        tag=_tag(body),
+        version=_version(body, "pipeline_version"),
+    )
+    body.refuse_unknown()
+    body.finish()
+    return request
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """What POST /executions/{id}/stages/{stage}/approve says."""
+
+    approved: bool
+    comment: str
+
+
+def read_approval(value: JSON) -> Approval:
+    """Read the body of an approval. Raises Invalid."""
+    body = Body({} if value is None else value)
+    if not body.present("approved"):
+        body.fail("approved", "is required")
+    approval = Approval(
+        approved=body.boolean("approved", default=False) if body.present("approved") else False,
+        comment=body.text("comment", high=10_000),
+    )
+    body.refuse_unknown()
+    body.finish()
+    return approval
+
+
+def read_reason(value: JSON) -> str:
+    """Read the optional body of a cancel. Raises Invalid."""
+    body = Body({} if value is None else value)
+    reason = body.text("reason", high=1000)
+    body.refuse_unknown()
+    body.finish()
+    return reason
+
+
+def read_nothing(value: JSON) -> None:
+    """Accept an absent or empty body. Raises Invalid for anything else."""
+    body = Body({} if value is None else value)
+    body.refuse_unknown()
+    body.finish()
+
+
+def _version(body: Body, member: str) -> int | None:
+    value = body.raw(member)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, str | int)):
+        body.fail(member, f"must be a version number, got {shown(value)}")
+        return None
+    return queries.version_number(value)
+
+
+def _tag(body: Body) -> str | None:
+    if not body.given("tag"):
+        return None
+    tag = body.text("tag", high=MOST_TAG)
+    if isinstance(body.raw("tag"), str) and (not _TAG.fullmatch(tag) or _is_uuid(tag)):
+        body.fail(
+            "tag",
+            "must be 1–255 characters, not a UUID, without slashes, commas and control characters, "
+            f"got {shown(tag)}",
+        )
+    return tag
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        UUID(text)
+    except ValueError:
+        return False
+    return True

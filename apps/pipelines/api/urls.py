@@ -1,0 +1,48 @@
+"""Collections are written with a slash at the end and items without; each answers both ways."""
+
+from __future__ import annotations
+
+from apps.core.api.slashes import slashed
+from apps.pipelines.api import execution_views as executions
+from apps.pipelines.api import pipeline_views as pipelines
+
+app_name = "pipelines"
+
+PIPELINE = "api/v1/pipelines/<str:pipeline_id>"
+EXECUTION = "api/v1/executions/<str:execution>"
+
+urlpatterns = [
+    slashed("api/v1/pipelines/", pipelines.PipelineListView.as_view(), name="pipeline-list"),
+    slashed(
+        "api/v1/pipelines/validate",
+        pipelines.PipelineValidateView.as_view(),
+        name="pipeline-validate",
+    ),
+    slashed(PIPELINE, pipelines.PipelineDetailView.as_view(), name="pipeline-detail"),
+    slashed(
+        f"{PIPELINE}/versions",
+        pipelines.PipelineVersionListView.as_view(),
+        name="pipeline-version-list",
+    ),
+    slashed(
+        f"{PIPELINE}/validate",
+        pipelines.PipelineRevalidateView.as_view(),
+        name="pipeline-revalidate",
+    ),
+    slashed(f"{PIPELINE}/run", pipelines.PipelineRunView.as_view(), name="pipeline-run"),
+    slashed("api/v1/executions/", executions.ExecutionListView.as_view(), name="execution-list"),
+    slashed(EXECUTION, executions.ExecutionDetailView.as_view(), name="execution-detail"),
+    slashed(
+        f"{EXECUTION}/cancel", executions.ExecutionCancelView.as_view(), name="execution-cancel"
+    ),
+    slashed(f"{EXECUTION}/retry", executions.ExecutionRetryView.as_view(), name="execution-retry"),
+    slashed(
+        f"{EXECUTION}/replay", executions.ExecutionReplayView.as_view(), name="execution-replay"
+    ),
+    slashed(f"{EXECUTION}/dag", executions.ExecutionDagView.as_view(), name="execution-dag"),
+    slashed(
+        f"{EXECUTION}/stages/<path:stage>/approve",
+        executions.StageApproveView.as_view(),
+        name="stage-approve",
+    ),
+]

@@ -1,0 +1,100 @@
+"""What a pipeline's document says, read and with its defaults: data for services and graph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from apps.pipelines.filters import Filter
+
+JSON = Any
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """Who does a step: exactly one of the members is given."""
+
+    op: str | None = None
+    op_version: str | None = None
+    adapter: str | None = None
+    image: str | None = None
+    command: list[str] | None = None
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step, with everything that decides when and how it runs."""
+
+    name: str
+    work: Work
+    inputs: dict[str, JSON]
+    needs: tuple[str, ...]
+    stage: str
+    when: str | None = None
+    for_each: str | None = None
+    max_parallel: int = 10
+    priority: int | None = None
+    # None = as the op's definition says, else the default.
+    retry_policy: dict[str, JSON] | None = None
+    constraints: dict[str, JSON] | None = None
+    has_timeout: bool = False
+    timeout_s: float | None = None
+    env: dict[str, str] = field(default_factory=dict)
+    output_specs: dict[str, JSON] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Several messages for one execution: at most `max`, waiting at most `wait_ms` for them."""
+
+    max: int
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimit:
+    """At most `count` executions started per `seconds`."""
+
+    count: int
+    seconds: int
+
+
+@dataclass(frozen=True, slots=True)
+class TriggerPlan:
+    """`options.trigger` (pipelines-storage.md §2)."""
+
+    start: str | int = "latest"
+    filters: tuple[Filter, ...] = ()
+    max_concurrency: int = 4
+    lag_threshold: int = 1
+    # Field of the message; messages of one key are processed one at a time. None = unordered.
+    key: str | None = None
+    batch: Batch | None = None
+    retry_policy: dict[str, JSON] = field(default_factory=dict)
+    dead_letter: str | None = None
+    rate_limit: RateLimit | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A whole document."""
+
+    name: str
+    steps: tuple[Step, ...]
+    event: str
+    trigger: TriggerPlan
+    schedule: str | None
+    timezone: str
+    max_concurrent_executions: int | None
+    timeout_s: float | None
+    # Whether independent branches go on after a failure (`options.on_failure: continue`).
+    goes_on: bool
+
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        return {step.name: step.needs for step in self.steps}
+
+    def step(self, name: str) -> Step:
+        return next(step for step in self.steps if step.name == name)

@@ -1,0 +1,262 @@
+"""Reads of pipelines, executions and triggers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+from django.db.models import Q
+
+from apps.core import sql
+from apps.core.errors import NotFound
+from apps.pipelines.models import Execution, Pipeline, Stage, Version
+from apps.pipelines.states import StageStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
+    from apps.access.auth import Caller
+
+JSON = Any
+
+
+class NoSuchVersion(NotFound):
+    """The pipeline has no such version."""
+
+    code = "version_not_found"
+
+
+# --- pipelines -----------------------------------------------------------------------------------
+
+
+def pipelines_visible_to(caller: Caller) -> QuerySet[Pipeline]:
+    """Return the pipelines a key may see."""
+    rows = Pipeline.objects.all()
+    if not caller.prefixes:
+        return rows
+    allowed = Q()
+    for prefix in caller.prefixes:
+        allowed |= Q(id__startswith=prefix)
+    return rows.filter(allowed)
+
+
+def get_pipeline(*, pipeline_id: str, caller: Caller) -> Pipeline:
+    """Return a pipeline. Raises NotFound."""
+    row = pipelines_visible_to(caller).filter(pk=pipeline_id).first()
+    if row is None:
+        raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
+    return row
+
+
+def get_version(pipeline: Pipeline, number: int | None) -> Version:
+    """Return one version of a pipeline, the newest for None. Raises NoSuchVersion."""
+    wanted = pipeline.latest if number is None else number
+    row = Version.objects.filter(pipeline_id=pipeline.id, number=wanted).first()
+    if row is None:
+        raise NoSuchVersion(
+            f"Pipeline {pipeline.id} has no version {wanted}", pipeline_id=pipeline.id
+        )
+    return row
+
+
+def versions_of(pipeline: Pipeline) -> list[Version]:
+    """Return the versions of a pipeline, newest first, without their documents."""
+    rows = Version.objects.filter(pipeline_id=pipeline.id).defer("document")
+    return list(rows.order_by("-number"))
+
+
+def pipelines_page(
+    *, caller: Caller, name: str | None, event: str | None, limit: int, after: str | None
+) -> tuple[list[tuple[Pipeline, Version]], bool]:
+    """Return a page of pipelines by id with their newest versions, and whether there is more."""
+    rows = pipelines_visible_to(caller)
+    if name is not None:
+        rows = rows.filter(name=name)
+    if event is not None:
+        rows = rows.filter(event=event)
+    if after is not None:
+        rows = rows.filter(id__gt=after)
+    page = list(rows.order_by("id")[: limit + 1])
+    shown = page[:limit]
+    newest = Q(pk__in=[])
+    for row in shown:
+        newest |= Q(pipeline_id=row.id, number=row.latest)
+    versions = {version.pipeline_id: version for version in Version.objects.filter(newest)}
+    return [(row, versions[row.id]) for row in shown], len(page) > limit
+
+
+# --- executions ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RunOfStage:
+    """A run of an active stage."""
+
+    id: UUID
+    state: str
+    attempt: int
+    error: str
+    has_started: bool
+    outputs: JSON
+
+
+@dataclass(slots=True)
+class LiveStage:
+    """A stage of a locked execution, as moves read and write it."""
+
+    position: int
+    name: str
+    status: StageStatus
+    error: str
+    attempts: int
+    run_ids: list[UUID]
+    items: list[JSON] | None
+    note: JSON
+    wake_at: datetime | None
+    started_at: datetime | None
+    completed_at: datetime | None
+    outputs: JSON
+    runs: dict[UUID, RunOfStage] = field(default_factory=dict)
+    # Whether the stored outputs stay: they are read only where they are needed.
+    keeps_outputs: bool = True
+
+    def row(self) -> dict[str, JSON]:
+        """Return the columns as `write_stages` takes them."""
+        return {
+            "position": self.position,
+            "status": self.status,
+            "outputs": self.outputs,
+            "error": self.error,
+            "attempts": self.attempts,
+            "run_ids": self.run_ids,
+            "items": self.items,
+            "note": self.note,
+            "wake_at": self.wake_at,
+            "started_at": self.started_at,
+            "completed_at": self.completed_at,
+            "keeps_outputs": self.keeps_outputs,
+        }
+
+
+def stages_of(execution_id: UUID, *, reads: Sequence[tuple[str, str]]) -> dict[str, LiveStage]:
+    """Return the stages of an execution by name, in the order of the document; under its lock."""
+    rows = sql.run_bound(
+        "pipelines/read_stages",
+        execution_id=execution_id,
+        readers=[reader for reader, _ in reads],
+        reads=[read for _, read in reads],
+    ).rows
+    return {row["name"]: _live_stage(row) for row in rows}
+
+
+def _live_stage(row: dict[str, Any]) -> LiveStage:
+    runs = [
+        RunOfStage(
+            id=UUID(run["id"]),
+            state=run["state"],
+            attempt=run["attempt"],
+            error=run["error"],
+            has_started=run["started"],
+            outputs=run["outputs"],
+        )
+        for run in _decoded(row["runs"]) or []
+    ]
+    return LiveStage(
+        position=row["position"],
+        name=row["name"],
+        status=StageStatus(row["status"]),
+        error=row["error"],
+        attempts=row["attempts"],
+        run_ids=list(row["run_ids"]),
+        items=_decoded(row["items"]),
+        note=_decoded(row["note"]),
+        wake_at=row["wake_at"],
+        started_at=row["started_at"],
+        completed_at=row["completed_at"],
+        outputs=_decoded(row["outputs"]),
+        runs={run.id: run for run in runs},
+    )
+
+
+def _decoded(value: JSON) -> JSON:
+    # Django's connection leaves jsonb and json as text.
+    return msgspec.json.decode(value) if isinstance(value, str) else value
+
+
+def executions_visible_to(caller: Caller) -> QuerySet[Execution]:
+    """Return the executions a key may see: those of the pipelines it may see."""
+    rows = Execution.objects.all()
+    if not caller.prefixes:
+        return rows
+    allowed = Q()
+    for prefix in caller.prefixes:
+        allowed |= Q(pipeline_id__startswith=prefix)
+    return rows.filter(allowed)
+
+
+def get_execution(*, named: str, caller: Caller) -> Execution:
+    """Return an execution by UUID or tag. Raises NotFound."""
+    row = executions_visible_to(caller).filter(_named(named)).first()
+    if row is None:
+        raise NotFound(f"Execution {named} not found", execution=named)
+    return row
+
+
+def _named(named: str) -> Q:
+    try:
+        return Q(pk=UUID(named))
+    except ValueError:
+        return Q(tag=named)
+
+
+def executions_page(
+    *,
+    caller: Caller,
+    pipeline_id: str | None,
+    statuses: Sequence[str],
+    tag: str | None,
+    limit: int,
+    offset: int,
+) -> tuple[list[Execution], int]:
+    """Return a page of executions, newest first, without their documents, and how many there are."""
+    rows = executions_visible_to(caller)
+    if pipeline_id is not None:
+        rows = rows.filter(pipeline_id=pipeline_id)
+    if statuses:
+        rows = rows.filter(status__in=statuses)
+    if tag is not None:
+        rows = rows.filter(tag=tag)
+    page = rows.order_by("-id")[offset : offset + limit]
+    return list(page), rows.count()
+
+
+def stages_by_execution(executions: Sequence[Execution]) -> dict[UUID, list[Stage]]:
+    """Return the stages of executions, each in the order of its document, in one query."""
+    found: dict[UUID, list[Stage]] = {execution.id: [] for execution in executions}
+    rows = Stage.objects.filter(execution_id__in=list(found)).order_by("execution_id", "position")
+    for stage in rows:
+        found[stage.execution_id].append(stage)
+    return found
+
+
+def leaf_outputs(execution_id: UUID, leaves: Sequence[str]) -> dict[str, JSON]:
+    """Return the outputs of completed steps that no other step needs: the outputs of the execution."""
+    rows = Stage.objects.filter(
+        execution_id=execution_id, name__in=leaves, status=StageStatus.COMPLETED
+    )
+    return {stage.name: stage.outputs for stage in rows}
+
+
+def version_number(value: JSON) -> int | None:
+    """Read a version as it is shown, "3", or counted, 3; None for None. Raises NoSuchVersion for anything else."""
+    if value is None:
+        return None
+    text = str(value)
+    if isinstance(value, bool) or not (text.isascii() and text.isdecimal() and len(text) < 10):
+        raise NoSuchVersion(f"there is no version {text}")
+    return int(text)

@@ -1,0 +1,112 @@
+"""How pipelines, executions and stages are written in JSON (pipelines-storage.md §1, §3)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from apps.core import clock
+from apps.pipelines.states import StageStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from apps.pipelines.models import Execution, Pipeline, Stage, Version
+
+JSON = Any
+
+
+def pipeline(row: Pipeline, version: Version) -> dict[str, JSON]:
+    """Write one version of a pipeline: what its author wrote, in his order, and what the server says of it."""
+    document = msgspec.json.decode(version.document)
+    return {
+        "id": row.id,
+        "name": document.pop("name"),
+        "version": str(version.number),
+        **document,
+        "created_at": clock.rfc3339(row.created_at),
+        "updated_at": clock.rfc3339(version.created_at),
+    }
+
+
+def version(row: Version) -> dict[str, JSON]:
+    """Write one line of a pipeline's history."""
+    return {
+        "version": str(row.number),
+        "created_at": clock.rfc3339(row.created_at),
+        "created_by": row.created_by or None,
+    }
+
+
+def execution(row: Execution, stages: Sequence[Stage]) -> dict[str, JSON]:
+    """Write an execution with its stages."""
+    return {
+        "id": str(row.id),
+        "pipeline_id": row.pipeline_id,
+        "pipeline_version": str(row.pipeline_version),
+        "status": row.status,
+        "phase": phase(row),
+        "tag": row.tag,
+        "attempt": row.attempt,
+        "inputs": row.inputs,
+        "outputs": row.outputs,
+        "trigger": None if row.trigger is None else msgspec.Raw(row.trigger.encode()),
+        "config_snapshot": msgspec.Raw(row.document.encode()),
+        "created_at": clock.rfc3339(row.created_at),
+        "started_at": moment(row.started_at),
+        "completed_at": moment(row.completed_at),
+        "parent_execution_id": row.parent_id and str(row.parent_id),
+        "root_correlation_id": row.root_correlation_id,
+        "metadata": row.metadata,
+        "error_info": row.error_info,
+        "stages": [stage(one) for one in stages],
+    }
+
+
+def phase(row: Execution) -> str:
+    """Say in more detail than `status` where an execution stands."""
+    if row.status != "running":
+        return row.status
+    if row.is_queued:
+        return "queued"
+    return "cancelling" if row.cancel_requested_at is not None else "running"
+
+
+def stage(row: Stage) -> dict[str, JSON]:
+    """Write a stage."""
+    return {
+        "name": row.name,
+        "status": row.status,
+        "started_at": moment(row.started_at),
+        "completed_at": moment(row.completed_at),
+        "attempts": row.attempts,
+        "objects": 0,
+        "run_ids": [str(run_id) for run_id in row.run_ids],
+        "error": row.error or None,
+        "waiting_for": _waiting_for(row),
+    }
+
+
+def dag(row: Execution, needs: dict[str, tuple[str, ...]], stages: Sequence[Stage]) -> JSON:
+    """Write the graph of an execution with the states of its nodes."""
+    statuses = {one.name: one.status for one in stages}
+    return {
+        "execution_id": str(row.id),
+        "status": row.status,
+        "nodes": [{"name": name, "status": statuses.get(name)} for name in needs],
+        "edges": [{"from": need, "to": name} for name, needed in needs.items() for need in needed],
+    }
+
+
+def moment(value: datetime | None) -> str | None:
+    """Write a moment, if there is one."""
+    return None if value is None else clock.rfc3339(value)
+
+
+def _waiting_for(row: Stage) -> str | None:
+    """Say what a stage without a run waits for."""
+    if row.status != StageStatus.PROCESSING or not isinstance(row.note, dict):
+        return None
+    return row.note.get("message") or row.note.get("execution_id") or row.note.get("until")

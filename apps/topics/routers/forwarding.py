@@ -1,0 +1,247 @@
+"""Copying: the records of a source into a destination, and the router's position past them, in one transaction.
+
+So a copy is made once, whoever forwards and wherever it is killed. A router's row lock is the turn to forward; under it
+one topic is locked, the destination. Two routers of a cycle therefore never wait for each other.
+"""
+
+from __future__ import annotations
+
+import logging
+from enum import Enum, auto
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from apps.core import asyncdb, sql
+from apps.core.sse import wakeups
+from apps.topics import batch, eviction, listeners
+from apps.topics.names import channel
+from apps.topics.retention import Marks, gap_before
+from apps.topics.room import Room
+from apps.topics.routers.copies import Original, Route, copy_of
+from apps.topics.states import Guarantee
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from apps.core.asyncdb import Connection
+    from apps.topics.batch import Record
+
+log = logging.getLogger(__name__)
+
+# One pass (topics v0 §4.1): so many records of the source, and so many bytes of them, but at least one record.
+PASS_RECORDS = 1024
+PASS_BYTES = 4 * 1024 * 1024
+
+
+async def catch_up(dest: str) -> None:
+    """Copy what routers owe a topic: all that their source has now (§16.4).
+
+    Copies that a full topic has no room for stay owed.
+    """
+    for owed in (await sql.run_async("topics/find_owed", name=dest)).rows:
+        await forward(owed["router_id"], until=owed["head"])
+
+
+async def forward_from(source: str) -> None:
+    """Copy what a topic has now, by each of its routers."""
+    for due in (await sql.run_async("topics/find_due", name=source)).rows:
+        await forward(due["router_id"], until=due["head"])
+
+
+async def forward(router_id: int, *, until: int) -> None:
+    """Bring a router to this seq of its source, unless its destination is full or it has been deleted."""
+    now = eviction.now_ms()
+    while True:
+        one = _Pass(router_id, until, now)
+        async with asyncdb.transaction() as conn:
+            outcome = await one.run(conn)
+        one.tell()
+        if outcome is _Outcome.DONE:
+            return
+        if outcome is _Outcome.STALE:
+            # Not under the router's turn: that takes the source's lock, and in a cycle somebody else has it.
+            # Then again by the same clock, or a source that expires record by record would always be due.
+            await eviction.evict_due_async(one.route.source)
+        else:
+            now = eviction.now_ms()
+
+
+class _Outcome(Enum):
+    DONE = auto()
+    MORE = auto()
+    # The source's retention is due: what it takes must be written down before anything is read.
+    STALE = auto()
+
+
+class _Pass:
+    """One transaction of one router."""
+
+    def __init__(self, router_id: int, until: int, now: int) -> None:
+        self.router_id = router_id
+        self.until = until
+        self.now = now
+        self.grown: dict[str, bool] = {}
+
+    async def run(self, conn: Connection) -> _Outcome:
+        """Copy the next records, or tell the destination of the next that are lost."""
+        rows = await _run(
+            conn,
+            "topics/read_source",
+            router_id=self.router_id,
+            limit=PASS_RECORDS,
+            budget=PASS_BYTES,
+            now=self.now,
+        )
+        if not rows:
+            return _Outcome.DONE
+        self.row = row = rows[0]
+        self.route = _route(row)
+        position: int = row["position"]
+        if position >= self.until:
+            return _Outcome.DONE
+        if row["is_stale"]:
+            return _Outcome.STALE
+        if position >= row["head"]:
+            # The turn was waited for, and the snapshot is older than it. The next one isn't.
+            return _Outcome.MORE
+        gap = gap_before(position, _marks(row), row["gap_end"])
+        if gap is not None:
+            await self._lose(conn, gap.gap_to - position)
+            return await self._advance(conn, gap.gap_to, gap.gap_to - position)
+        return await self._copy(conn, rows)
+
+    def tell(self) -> None:
+        """Wake who waits for the destination, once what this pass did is committed."""
+        if self.grown:
+            wakeups.announce_soon(*map(channel, self.grown))
+            listeners.wake([topic for topic, has_listeners in self.grown.items() if has_listeners])
+
+    async def _copy(self, conn: Connection, rows: list[dict[str, Any]]) -> _Outcome:
+        found = [row for row in rows if row["seq"] is not None]
+        # Behind the last record there may be deleted ones, which an empty page passes over.
+        position = found[-1]["seq"] if found else self.row["until"]
+        copies: list[tuple[int, Record]] = []
+        for row in found:
+            copy = copy_of(_original(row), self.route) if row["matches"] else None
+            if copy is not None:
+                copies.append((row["seq"], copy))
+        if self.row["dest_has_cap"] or settings.GYOZA_MAX_TOTAL_BYTES:
+            return await self._copy_judged(conn, copies, position)
+        # The destination is locked last, for as long as the statement and the commit take.
+        outcome = await self._advance(conn, position, len(copies))
+        if copies and not await self._append(conn, [copy for _, copy in copies], roomy_only=True):
+            # It has a cap by now, or Postgres has come back from a crash.
+            return await self._copy_judged(conn, copies, position)
+        return outcome
+
+    async def _copy_judged(
+        self, conn: Connection, copies: list[tuple[int, Record]], position: int
+    ) -> _Outcome:
+        """Copy as many as there is room for, and stop before the first that there is none for (§16.4)."""
+        if not copies:
+            return await self._advance(conn, position, 0)
+        bytes_left = await _quota_left(conn)
+        dest = self.row["dest"]
+        topic = (await eviction.lock_settled(conn, [dest], now=self.now))[dest]
+        room, fitting = Room.of(topic), 0
+        for _, copy in copies:
+            if room.is_full_for(1, copy.size) or (
+                bytes_left is not None and copy.size > bytes_left
+            ):
+                break
+            room.take(1, copy.size)
+            bytes_left = None if bytes_left is None else bytes_left - copy.size
+            fitting += 1
+        if fitting == 0 and room.can_never_take(1, copies[0][1].size):
+            # It would stop the router for ever. Whoever reads the destination is told (§1: loss is announced).
+            seq = copies[0][0]
+            log.warning("router %s: %s can never hold record %d", self.route.router, dest, seq)
+            await self._lose(conn, 1)
+            return await self._advance(conn, seq, 1)
+        if fitting < len(copies):
+            # The records before the one that doesn't fit are dealt with.
+            position = copies[fitting][0] - 1
+        if fitting:
+            accepted = [copy for _, copy in copies[:fitting]]
+            await self._append(conn, accepted, roomy_only=False)
+            if self.row["dest_has_cap"]:
+                await eviction.evict_async(conn, topic["id"], chunk=2 * fitting)
+        await self._advance(conn, position, fitting)
+        return _Outcome.DONE if fitting < len(copies) else self._after(position)
+
+    async def _append(
+        self, conn: Connection, copies: Sequence[Record], *, roomy_only: bool
+    ) -> bool:
+        params = batch.append_params(
+            {self.row["dest"]: copies}, now=self.now, roomy_only=roomy_only, relaxed=True
+        )
+        placed = batch.placed(await _run(conn, "topics/append_records", **params))
+        self.grown.update((topic.name, topic.has_listeners) for topic in placed.values())
+        return bool(placed)
+
+    async def _lose(self, conn: Connection, seqs: int) -> None:
+        dest = self.row["dest"]
+        rows = await _run(conn, "topics/lose_seqs", topic_id=self.row["dest_id"], seqs=seqs)
+        self.grown[dest] = rows[0]["has_listeners"]
+
+    async def _advance(self, conn: Connection, position: int, forwarded: int) -> _Outcome:
+        await _run(
+            conn,
+            "topics/advance_router",
+            router_id=self.router_id,
+            position=position,
+            forwarded_total=self.row["forwarded_total"] + forwarded,
+        )
+        return self._after(position)
+
+    def _after(self, position: int) -> _Outcome:
+        return _Outcome.DONE if position >= self.until else _Outcome.MORE
+
+
+async def _quota_left(conn: Connection) -> int | None:
+    limit: int = settings.GYOZA_MAX_TOTAL_BYTES
+    if not limit:
+        return None
+    await _run(conn, "topics/lock_quota")
+    return limit - int((await _run(conn, "topics/quota_used"))[0]["bytes"])
+
+
+def _route(row: dict[str, Any]) -> Route:
+    return Route(
+        router=row["router"],
+        source=row["source"],
+        source_id=row["source_id"],
+        source_epoch=row["source_epoch"],
+        dest_id=row["dest_id"],
+        preserve_node=row["preserve_node"],
+        preserve_tag=row["preserve_tag"],
+        stamps=row["guarantee"] == Guarantee.EXACTLY_ONCE,
+    )
+
+
+def _original(row: dict[str, Any]) -> Original:
+    return Original(
+        seq=row["seq"],
+        size=row["size"],
+        kind=row["kind"],
+        trail=row["trail"],
+        tag=row["tag"],
+        node=row["node"],
+        data=row["data"],
+        meta=row["meta"],
+    )
+
+
+def _marks(row: dict[str, Any]) -> Marks:
+    return Marks(
+        head=row["head"],
+        earliest=row["earliest"],
+        cap_floor=row["cap_floor"],
+        ttl_floor=row["ttl_floor"],
+        source_floor=row["source_floor"],
+    )
+
+
+async def _run(conn: Connection, name: str, /, **params: Any) -> list[dict[str, Any]]:
+    return (await sql.run_async(name, on=conn, **params)).rows
