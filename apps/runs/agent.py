@@ -7,87 +7,69 @@ is simply taken again, and offsets move only when it has been committed.
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import threading
 import time
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-import msgspec
 import psutil
 from django import db
 from django.conf import settings
 
-from apps.access import services as access
 from apps.core.nudges import Ear
 from apps.runs import sweeps, turns
 from apps.runs.executors import load
-from apps.runs.executors.base import Executor, ExecutorFailure, Handle, LaunchSpec, Outcome
+from apps.runs.executors.base import ExecutorFailure, Handle
+from apps.runs.held import Held
 from apps.runs.models import LogChunk, Run
-from apps.runs.scheduling import Claim
+from apps.runs.scheduling import claim_of
 from apps.runs.services import CLAIM_TASK
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
-from apps.runs.turns import Ended, Report, Said
+from apps.runs.turns import Ended, Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from apps.runs.scheduling import Claim
+    from apps.runs.turns import Turn
 
 log = logging.getLogger(__name__)
 
 # How often running ops are asked for log and messages: what a reader sees is at most this late.
 LISTEN_SECONDS = 0.25
-# Log shipped per attempt and turn while it runs; the rest follows in the next turns.
-LOG_BYTES_PER_TURN = 1024 * 1024
 # Short python runs are claimed ahead of need, so that the children have work while a turn is under way: as many as
 # would end in this time, but not more than this many per slot. One that waits for long is given back.
 AHEAD_SECONDS = 0.1
 AHEAD_PER_SLOT = 3
-WAIT_SECONDS = 2.0
 # What a supervisor may need for SIGKILL and clearing up, beyond the grace.
 FORCE_SECONDS = 5.0
 # Wait after a turn that failed: Postgres is away or restarting.
 PAUSE_SECONDS = 1.0
-
-
-@dataclass(slots=True)
-class Held:
-    """An attempt this worker executes."""
-
-    claim: Claim
-    executor: Executor
-    handle: Handle | None = None
-    is_reported: bool = False
-    failure: Ended | None = None
-    message_offset: int = 0
-    log_offset: int = 0
-    launched_at: float = 0.0
-    is_stopping: bool = False
-    is_disowned: bool = False
-
-    @property
-    def id(self) -> str:
-        return attempt_id(self.claim)
-
-
-def attempt_id(claim: Claim) -> str:
-    """Return the name under which executors know an attempt."""
-    return f"{claim.run_id}-{claim.attempt}-{claim.lease}"
+# Postgres is away, or was restarted in between. Anything else that a turn raises is a mistake of ours.
+AWAY = (db.OperationalError, db.InterfaceError)
 
 
 class Agent:
     """Executes runs for one worker id. Start it once per process."""
 
-    def __init__(self, *, worker_id: str, root: Path) -> None:
+    def __init__(
+        self, *, worker_id: str, root: Path, instance: str = "", spare_id: str = ""
+    ) -> None:
         self.worker_id = worker_id
+        self.instance = instance
+        self._spare_id = spare_id  # for the case that the other one is taken
         self.executors = load(settings.GYOZA_EXECUTORS, root)
         self.held: dict[str, Held] = {}
+        self._strays: list[Report] = []
         self._news: set[str] = set()
         self._wake = threading.Event()
         self._drain_until: float | None = None
         self._nudged = False
+        self._has_come = False
+        self._come_at = 0.0  # when to try (again) to come
         self._usual_seconds = 1.0  # how long python runs took lately
         self._listen_at = 0.0
         self._beat_at = 0.0
@@ -97,9 +79,7 @@ class Agent:
         self._ear = Ear({CLAIM_TASK: self.nudge})
 
     def start(self) -> None:
-        """Register the worker, take up what it held before a restart, and begin to claim."""
-        self._register()
-        self._adopt()
+        """Register the worker, take up what it held before a restart, and begin to claim; as soon as Postgres is there."""
         self._thread.start()
         self._ear.start()
 
@@ -130,73 +110,124 @@ class Agent:
     # --- the loop -----------------------------------------------------------------------------
 
     def _run(self) -> None:
-        while True:
+        while not self._is_drained():
             self._wake.wait(self._seconds_to_wait())
             self._wake.clear()
-            if self._drain_until is not None and (
-                not self.held or time.monotonic() >= self._drain_until
-            ):
-                break
             try:
-                if self._take_turn():
+                if self.tick():
                     self._wake.set()
-            except db.Error as exc:
+            except AWAY as exc:
                 log.warning("turn failed, taken again in %.0f s: %s", PAUSE_SECONDS, exc)
-                db.connections.close_all()
-                time.sleep(PAUSE_SECONDS)
-                self._wake.set()
+                self._pause()
             except Exception:
                 # The loop must outlive a mistake in one turn: other runs depend on the heartbeat.
                 log.exception("turn failed")
-                db.connections.close_all()
-                time.sleep(PAUSE_SECONDS)
+                self._pause()
         self._leave()
+
+    def _is_drained(self) -> bool:
+        until = self._drain_until
+        return until is not None and (not self.held or time.monotonic() >= until)
+
+    def _pause(self) -> None:
+        db.connections.close_all()
+        time.sleep(PAUSE_SECONDS)
+        self._wake.set()
 
     def _seconds_to_wait(self) -> float:
         now = time.monotonic()
+        if not self._has_come:
+            return max(0.0, self._come_at - now)
         until = self._beat_at + settings.GYOZA_HEARTBEAT_SECONDS
         if self.held:
             until = min(until, self._listen_at + LISTEN_SECONDS)
         return max(0.0, until - now)
 
-    def _take_turn(self) -> bool:
-        """Take one turn if there is a reason to; return whether another should follow at once."""
+    def tick(self) -> bool:
+        """Come if it has not yet, take one turn if there is a reason to; return whether another should follow at once."""
         now = time.monotonic()
-        reports = self._collect(now)
+        if not self._has_come:
+            if self.held:
+                self._collect(now)  # only to bury: whoever lost its name holds nothing any more
+            self._has_come = self._come()
+            return self._has_come
+        reports = [*self._collect(now), *self._strays]
         is_beat = now >= self._beat_at + settings.GYOZA_HEARTBEAT_SECONDS
         if not (reports or is_beat or self._nudged):
             return False
         # Before the turn: what a later nudge announces may be missing in this turn's snapshot.
         self._nudged = False
         self._beat_at = now
-        is_draining = self._drain_until is not None
-        turn = turns.take_turn(
-            worker_id=self.worker_id,
-            reports=reports,
-            limit=0 if is_draining else settings.GYOZA_WORKER_SLOTS,
-            ahead=0 if is_draining else self._ahead(),
-        )
-        if is_beat:
-            sweeps.sweep_runs()
-        for report in reports:
+        turn, told = self._take_turn(reports)
+        # From here on nothing may raise: a claim that is not launched now would wait for ever.
+        self._strays.clear()
+        for report in told:
             self._settle(report)
         for report in turn.refused:
-            self._disown(f"{report.run_id}-{report.attempt}-{report.lease}")
+            self._disown(report.attempt_id)
         self._obey(turn)
         with ExitStack() as together:
             for executor in self.executors.values():
                 together.enter_context(executor.together())
             for claim in turn.claims:
                 self._launch(claim)
+        if is_beat:
+            sweeps.sweep_runs()
         if turn.state == WorkerState.LOST:
-            self._register()
-        return bool(turn.claims) or any(report.ended or report.given_back for report in reports)
+            self._has_come = self._register()
+        return bool(turn.claims) or any(report.ended or report.given_back for report in told)
+
+    def _take_turn(self, reports: list[Report]) -> tuple[Turn, list[Report]]:
+        """Take a turn and return what was told in it. A report that can't be stored doesn't keep back the others."""
+        is_draining = self._drain_until is not None
+        limit = 0 if is_draining else settings.GYOZA_WORKER_SLOTS
+        ahead = 0 if is_draining else self._ahead()
+        try:
+            return self._turn(reports, limit=limit, ahead=ahead), reports
+        except AWAY:
+            raise
+        except Exception:
+            if not reports:
+                raise
+            log.exception("a report can't be stored; they are told one by one")
+        told: list[Report] = []
+        refused: list[Report] = []
+        for report in reports:
+            try:
+                refused += self._turn([report]).refused
+            except AWAY:
+                raise
+            except Exception as exc:
+                log.exception("run %s: the report can't be stored", report.run_id)
+                if held := self.held.get(report.attempt_id):
+                    held.give_up(exc)
+            else:
+                told.append(report)
+        return replace(self._turn([], limit=limit, ahead=ahead), refused=refused), told
+
+    def _turn(self, reports: list[Report], *, limit: int = 0, ahead: int = 0) -> Turn:
+        return turns.take_turn(
+            worker_id=self.worker_id,
+            instance=self.instance,
+            reports=reports,
+            limit=limit,
+            ahead=ahead,
+        )
 
     def _ahead(self) -> int:
         slots = settings.GYOZA_WORKER_SLOTS
         if self._usual_seconds >= 1:
             return 0
         return min(slots * AHEAD_PER_SLOT, int(slots * AHEAD_SECONDS / self._usual_seconds))
+
+    @contextmanager
+    def _about(self, held: Held) -> Iterator[None]:
+        """Let a mistake that is about one attempt cost that attempt, and no other."""
+        try:
+            yield
+        except Exception as exc:
+            log.exception("run %s can't be followed", held.claim.run_id)
+            held.give_up(exc)
 
     # --- what executors have seen -------------------------------------------------------------
 
@@ -213,101 +244,52 @@ class Agent:
         for one, held in list(self.held.items()):
             if held.is_disowned:
                 self._bury(held)
-            elif listen or one in news or not held.is_reported:
+            elif listen or one in news or not held.is_reported or held.failure is not None:
                 report = self._look(held)
                 if report is not None:
                     reports.append(report)
         return reports
 
     def _look(self, held: Held) -> Report | None:
-        claim = held.claim
-        if held.failure is not None or held.handle is None:
-            return Report(claim.run_id, claim.attempt, claim.lease, ended=held.failure)
-        # The outcome first: whatever the op said and printed is complete once it is there.
-        outcome = held.executor.poll(held.handle)
-        if outcome is None and not held.is_reported and held.executor.is_waiting(held.handle):
-            return self._give_back(held)
-        messages, message_offset = held.executor.read_messages(held.handle, held.message_offset)
-        logged = self._read_log(held, is_last=outcome is not None)
-        if outcome is None and not messages and not logged and held.is_reported:
-            return None
-        if outcome is not None and claim.python is not None:
-            self._usual_seconds += 0.2 * (outcome.duration_ms / 1000 - self._usual_seconds)
-        return Report(
-            run_id=claim.run_id,
-            attempt=claim.attempt,
-            lease=claim.lease,
-            handle=None if held.is_reported else held.handle.to_dict(),
-            said=[_said(message) for message in messages],
-            message_offset=message_offset,
-            log_start=held.log_offset,
-            log=logged,
-            ended=None if outcome is None else _ended(outcome),
-        )
-
-    def _give_back(self, held: Held) -> Report | None:
-        if time.monotonic() < held.launched_at + WAIT_SECONDS or held.handle is None:
-            return None
-        held.executor.forget(held.handle)
-        claim = held.claim
-        why = "those ahead of it took long"
-        return Report(claim.run_id, claim.attempt, claim.lease, given_back=why)
-
-    def _read_log(self, held: Held, *, is_last: bool) -> bytes:
-        assert held.handle is not None  # noqa: S101 - for the type checker
-        pieces: list[bytes] = []
-        size = 0
-        while piece := held.executor.read_log(held.handle, held.log_offset + size):
-            pieces.append(piece)
-            size += len(piece)
-            if not is_last and size >= LOG_BYTES_PER_TURN:
-                break
-        return b"".join(pieces)
+        report = None
+        with self._about(held):
+            report = held.look()
+        if held.failure is not None:
+            report = held.look()
+        if held.seconds is not None and held.claim.python is not None:
+            self._usual_seconds += 0.2 * (held.seconds - self._usual_seconds)
+        return report
 
     def _settle(self, report: Report) -> None:
-        """Remember what has been committed."""
-        held = self.held[f"{report.run_id}-{report.attempt}-{report.lease}"]
-        held.is_reported = True
-        held.message_offset = max(held.message_offset, report.message_offset)
-        held.log_offset += len(report.log)
+        held = self.held.get(report.attempt_id)
+        if held is None:
+            return  # a stray
+        held.settle(report)
         if report.ended is not None or report.given_back:
             self._forget(held)
 
     # --- what is to be done -------------------------------------------------------------------
 
-    def _obey(self, turn: turns.Turn) -> None:
+    def _obey(self, turn: Turn) -> None:
+        mine = {run.attempt_id: run for run in turn.held.values()}
         for one, held in self.held.items():
-            mine = turn.held.get(held.claim.run_id)
-            if mine is None or mine.lease != held.claim.lease:
+            if one not in mine:
                 self._disown(one)
-            elif mine.cancel_requested_at is not None and not held.is_stopping:
+            elif mine[one].cancel_requested_at is not None and not held.is_stopping:
                 self._stop(held)
+        for one in mine.keys() - self.held.keys():
+            # It was claimed in a turn whose answer was lost on its way, with Postgres or the connection to it.
+            run, why = mine[one], "its worker did not hear that it got it"
+            self._strays.append(Report(run.id, run.attempt, run.lease, given_back=why))
 
     def _launch(self, claim: Claim) -> None:
         held = Held(claim, self.executors[claim.executor], launched_at=time.monotonic())
         self.held[held.id] = held
-        try:
-            held.handle = held.executor.launch(self._spec(claim))
-        except ExecutorFailure as exc:
-            held.failure = Ended({}, None, str(exc), stopped=False, permanent=exc.permanent)
-
-    def _spec(self, claim: Claim) -> LaunchSpec:
-        token = access.issue_run_token(claim.run_id, claim.attempt)
-        return LaunchSpec(
-            attempt_id=attempt_id(claim),
-            run_id=str(claim.run_id),
-            attempt=claim.attempt,
-            command=None if claim.command is None else tuple(claim.command),
-            python=claim.python,
-            image=claim.image,
-            env={**claim.env, "GYOZA_URL": settings.GYOZA_URL, "GYOZA_RUN_TOKEN": token},
-            inputs_json=claim.inputs_json,
-            timeout_s=claim.timeout_s,
-            cpu=claim.cpu,
-            ram_mb=claim.ram_mb,
-            gpu_id=claim.gpu,
-            grace_s=settings.GYOZA_CANCEL_GRACE_SECONDS,
-        )
+        with self._about(held):
+            try:
+                held.handle = held.executor.launch(held.spec())
+            except ExecutorFailure as exc:
+                held.failure = Ended({}, None, str(exc), stopped=False, permanent=exc.permanent)
 
     def _disown(self, one: str) -> None:
         """Stop an op whose run is no longer ours; whatever it still says is of no interest."""
@@ -318,24 +300,34 @@ class Agent:
             self._stop(held)
 
     def _bury(self, held: Held) -> None:
-        if held.handle is None or held.executor.poll(held.handle) is not None:
-            self._forget(held)
+        with self._about(held):
+            if held.failure is None and not held.has_ended():
+                return
+        self._forget(held)
 
     def _stop(self, held: Held) -> None:
-        held.is_stopping = True
-        if held.handle is not None:
-            held.executor.stop(held.handle, grace=settings.GYOZA_CANCEL_GRACE_SECONDS)
+        with self._about(held):
+            held.stop()
 
     def _forget(self, held: Held) -> None:
         del self.held[held.id]
-        if held.handle is not None:
-            held.executor.forget(held.handle)
+        with self._about(held):
+            held.forget()
 
     # --- coming and going ---------------------------------------------------------------------
 
-    def _register(self) -> None:
-        turns.register_worker(
+    def _come(self) -> bool:
+        """Register and take up what was held before a restart; return False if the name is another worker's."""
+        if not self._register():
+            return False
+        self._adopt()
+        log.info("worker %s is ready", self.worker_id)
+        return True
+
+    def _register(self) -> bool:
+        is_ours = turns.register_worker(
             worker_id=self.worker_id,
+            instance=self.instance,
             executors=sorted(
                 name for name, executor in self.executors.items() if not executor.check()
             ),
@@ -346,12 +338,21 @@ class Agent:
             tags=settings.GYOZA_WORKER_TAGS,
             hostname=settings.GYOZA_HOSTNAME,
         )
+        if not is_ours and self._spare_id:
+            self.worker_id, self._spare_id = self._spare_id, ""
+            return self._register()
+        if not is_ours:
+            log.warning("another worker is called %s; waiting until it has gone", self.worker_id)
+            # Nobody else may be there to notice that it has.
+            sweeps.sweep_runs()
+            self._come_at = time.monotonic() + PAUSE_SECONDS
+        return is_ours
 
     def _adopt(self) -> None:
         """Take up the runs this worker still holds after a restart, and stop what it no longer does."""
         runs = Run.objects.filter(worker_id=self.worker_id, state__in=HOLDS_RESOURCES)
         for run in runs:
-            claim = _claim_of(run)
+            claim = claim_of(run)
             if run.state == RunState.ASSIGNED or run.handle is None:
                 # It may have been launched without our having said so: launching again finds it.
                 self._launch(claim)
@@ -378,13 +379,18 @@ class Agent:
             self._wake.wait(LISTEN_SECONDS)
             self._wake.clear()
             self._beat()
+        reports = self._last_words()
+        untold = set()
         try:
-            turns.take_turn(worker_id=self.worker_id, reports=self._last_words(), limit=0)
-            turns.leave(worker_id=self.worker_id)
-        except db.Error as exc:
+            self._take_turn(reports)
+            turns.leave(worker_id=self.worker_id, instance=self.instance)
+        except AWAY as exc:
             log.warning("could not say good-bye, runs go back when the worker is lost: %s", exc)
+            # A worker that starts here in time finds what has ended by itself, and tells it.
+            untold = {report.attempt_id for report in reports if report.ended is not None}
         for held in list(self.held.values()):
-            self._forget(held)
+            if held.id not in untold:
+                self._forget(held)
         for executor in self.executors.values():
             executor.close()
         db.connections.close_all()
@@ -401,10 +407,11 @@ class Agent:
         return reports
 
     def _alive(self) -> bool:
-        return any(
-            held.handle is not None and held.executor.poll(held.handle) is None
-            for held in self.held.values()
-        )
+        alive = False
+        for held in self.held.values():
+            with self._about(held):
+                alive = alive or not held.has_ended()
+        return alive
 
     def _beat(self) -> None:
         """Stay alive in the eyes of the sweep while ops are ending."""
@@ -412,109 +419,11 @@ class Agent:
         if now >= self._beat_at + settings.GYOZA_HEARTBEAT_SECONDS:
             self._beat_at = now
             try:
-                turns.take_turn(worker_id=self.worker_id, reports=[], limit=0)
-            except db.Error as exc:
+                self._turn([])
+            except AWAY as exc:
                 log.warning("no heartbeat while leaving: %s", exc)
-
-
-def _said(message: Any) -> Said:
-    return Said(
-        message.kind, message.value, message.name or message.msg, dict(message.payload or {})
-    )
-
-
-def _ended(outcome: Outcome) -> Ended:
-    return Ended(
-        outcome.outputs or {},
-        outcome.exit_code,
-        outcome.error,
-        outcome.stopped,
-        lost=outcome.lost,
-    )
-
-
-def _claim_of(run: Run) -> Claim:
-    return Claim(
-        run_id=run.id,
-        attempt=run.current_attempt,
-        lease=run.lease or "",
-        executor=run.executor,
-        image=run.image,
-        command=run.command,
-        python=run.python,
-        env=run.env,
-        inputs_json=msgspec.json.encode(run.inputs),
-        timeout_s=run.timeout_s,
-        cpu=run.cpu,
-        ram_mb=run.ram_mb,
-        gpu=run.gpu,
-    )
 
 
 def _gpus(words: list[str]) -> list[dict[str, int]]:
     pairs = [word.partition(":") for word in words]
     return [{"id": int(gpu), "vram_mb": int(vram or 0)} for gpu, _, vram in pairs]
-
-
-# --- the process's one agent ---------------------------------------------------------------------
-
-
-@contextmanager
-def _slot(root: Path) -> Iterator[tuple[str, Path]]:
-    """Take the first free worker slot of this machine and hold it: a restart gets the same name again."""
-    number = 0
-    while True:
-        number += 1
-        directory = root / str(number)
-        directory.mkdir(parents=True, exist_ok=True)
-        lock: IO[str] = (directory / "lock").open("w")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-            continue
-        try:
-            yield f"{settings.GYOZA_HOSTNAME}-{number}", directory / "attempts"
-        finally:
-            lock.close()
-        return
-
-
-_agent: Agent | None = None
-_held_slot: Any = None
-
-
-def start() -> None:
-    """Start this process's agent."""
-    global _agent, _held_slot
-    _held_slot = _slot(Path(settings.GYOZA_HOME) / "workers")
-    name, root = _held_slot.__enter__()
-    _agent = Agent(worker_id=settings.GYOZA_WORKER_NAME or name, root=root)
-    _agent.start()
-    log.info("worker %s is ready", _agent.worker_id)
-
-
-def nudge() -> None:
-    """Wake this process's agent, if it has one."""
-    if _agent is not None:
-        _agent.nudge()
-
-
-def hears() -> bool:
-    """Say whether this process's agent hears nudges without Celery."""
-    return _agent is not None and _agent.hears
-
-
-def drain() -> None:
-    """Let this process's agent claim nothing more."""
-    if _agent is not None:
-        _agent.drain()
-
-
-def stop() -> None:
-    """Stop this process's agent; returns when it has left."""
-    global _agent
-    if _agent is not None:
-        _agent.stop()
-        _agent = None
-        _held_slot.__exit__(None, None, None)

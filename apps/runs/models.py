@@ -20,6 +20,9 @@ class Worker(models.Model):
     """Something that claims runs: a Celery worker process, or a pull worker in any language."""
 
     id = models.TextField(primary_key=True)
+    instance = models.TextField(
+        default="", blank=True, help_text="Tells a worker of ours from another one of its name."
+    )
     kind = models.TextField(choices=[(k, k) for k in WorkerKind])
     state = models.TextField(
         choices=[(s, s.capitalize()) for s in WorkerState], default=WorkerState.READY

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from apps.runs.models import Run
     from apps.runs.transitions import Batch
 
 # Candidates looked at per free slot: some of them may not fit beside each other.
@@ -48,6 +49,10 @@ class HeldRun:
     demand: Demand
     gpu: int | None
 
+    @property
+    def attempt_id(self) -> str:
+        return attempt_id(self.id, self.attempt, self.lease)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -67,10 +72,25 @@ class Claim:
     ram_mb: int | None
     gpu: int | None
 
+    @property
+    def attempt_id(self) -> str:
+        return attempt_id(self.run_id, self.attempt, self.lease)
 
-def beat_worker(worker_id: str) -> WorkerRow | None:
-    """Note that the worker is alive, lock its row and return it; None if it is not registered."""
-    rows = sql.run_bound("runs/beat_worker", worker_id=worker_id).rows
+
+def attempt_id(run_id: UUID, attempt: int, lease: str) -> str:
+    """Return the name under which workers and executors know an attempt."""
+    return f"{run_id}-{attempt}-{lease}"
+
+
+def register_worker(**offer: Any) -> bool:
+    """Register a worker of ours, or refresh what it offers; False if a live worker of another place has its name."""
+    gpus = msgspec.json.encode(offer.pop("gpus")).decode()
+    return bool(sql.run("runs/register_worker", gpus=gpus, **offer).rows)
+
+
+def beat_worker(worker_id: str, *, instance: str = "") -> WorkerRow | None:
+    """Note that the worker is alive, lock its row and return it; None if it is not registered, or is another's."""
+    rows = sql.run_bound("runs/beat_worker", worker_id=worker_id, instance=instance).rows
     if not rows:
         return None
     row = rows[0]
@@ -217,4 +237,23 @@ def _claim_of(row: dict[str, Any], lease: str, gpu: int | None) -> Claim:
         cpu=row["cpu"],
         ram_mb=row["ram_mb"],
         gpu=gpu,
+    )
+
+
+def claim_of(run: Run) -> Claim:
+    """Return what the worker that holds a run was given when it claimed it."""
+    return Claim(
+        run_id=run.id,
+        attempt=run.current_attempt,
+        lease=run.lease or "",
+        executor=run.executor,
+        image=run.image,
+        command=run.command,
+        python=run.python,
+        env=run.env,
+        inputs_json=msgspec.json.encode(run.inputs),
+        timeout_s=run.timeout_s,
+        cpu=run.cpu,
+        ram_mb=run.ram_mb,
+        gpu=run.gpu,
     )

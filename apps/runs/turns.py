@@ -9,7 +9,7 @@ from django.conf import settings
 
 from apps.runs import scheduling, services, transitions
 from apps.runs.models import Worker
-from apps.runs.states import EventType, RunState, WorkerKind, WorkerState
+from apps.runs.states import EventType, RunState, WorkerState
 from apps.runs.transitions import Batch, Live, LogPiece
 
 if TYPE_CHECKING:
@@ -60,6 +60,10 @@ class Report:
     ended: Ended | None = None
     given_back: str = ""  # why the worker gives the run back unfinished
 
+    @property
+    def attempt_id(self) -> str:
+        return scheduling.attempt_id(self.run_id, self.attempt, self.lease)
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -84,34 +88,43 @@ def register_worker(
     gpus: list[dict[str, int]],
     tags: list[str],
     hostname: str,
-) -> None:
-    """Register a worker of ours, or refresh what it offers after a restart."""
-    Worker.objects.update_or_create(
-        id=worker_id,
-        defaults={
-            "kind": WorkerKind.CELERY,
-            "state": WorkerState.READY,
-            "executors": executors,
-            "slots": slots,
-            "cpu": cpu,
-            "ram_mb": ram_mb,
-            "gpus": gpus,
-            "tags": tags,
-            "hostname": hostname,
-        },
+    instance: str = "",
+) -> bool:
+    """Register a worker of ours, or refresh what it offers after a restart.
+
+    `instance` names the place it runs in; while a worker of another place has the name, nothing is done and False
+    returned.
+    """
+    return scheduling.register_worker(
+        worker_id=worker_id,
+        instance=instance,
+        executors=executors,
+        slots=slots,
+        cpu=cpu,
+        ram_mb=ram_mb,
+        gpus=gpus,
+        tags=tags,
+        hostname=hostname,
     )
 
 
-def take_turn(*, worker_id: str, reports: Sequence[Report], limit: int, ahead: int = 0) -> Turn:
+def take_turn(
+    *,
+    worker_id: str,
+    reports: Sequence[Report],
+    limit: int,
+    ahead: int = 0,
+    instance: str = "",
+) -> Turn:
     """Note that the worker is alive, write its reports, and give it up to `limit` new runs, and `ahead` of need.
 
     A report whose lease is no longer the run's is refused and changes nothing: the worker stops that op.
     """
     with transitions.batch() as moves:
         # First the worker, then runs: the lock order of the sweep that would declare it lost.
-        worker = scheduling.beat_worker(worker_id)
+        worker = scheduling.beat_worker(worker_id, instance=instance)
         refused = _write_reports(moves, worker_id, reports)
-        held = scheduling.runs_held(worker_id)
+        held = scheduling.runs_held(worker_id) if worker else []
         done = {r.run_id for r in reports if r.ended or r.given_back}
         held = [run for run in held if run.id not in done]
         claims = scheduling.claim(moves, worker, held, limit=limit, ahead=ahead) if worker else []
@@ -123,10 +136,14 @@ def take_turn(*, worker_id: str, reports: Sequence[Report], limit: int, ahead: i
     )
 
 
-def leave(*, worker_id: str) -> None:
+def leave(*, worker_id: str, instance: str = "") -> None:
     """Say that a worker of ours has stopped in an orderly way: what it still holds goes back at once."""
     with transitions.batch() as moves:
-        worker = Worker.objects.select_for_update(no_key=True).filter(pk=worker_id).first()
+        worker = (
+            Worker.objects.select_for_update(no_key=True)
+            .filter(pk=worker_id, instance=instance)
+            .first()
+        )
         if worker is None:
             return
         held = [run.id for run in scheduling.runs_held(worker_id)]
@@ -192,7 +209,8 @@ def _write_end(moves: Batch, live: Live, ended: Ended) -> None:
     if ended.stopped and live.cancel_requested_at is not None:
         transitions.add_outputs(moves, live, ended.outputs)
         transitions.cancel(moves, live, reason=live.cancel_reason, exit_code=ended.exit_code)
-    elif ended.lost:
+    elif ended.lost or ended.stopped:
+        # Stopped though nobody asked: by a worker that was leaving and was killed before it could give the run back.
         transitions.lose(moves, live, error=ended.error, max_losses=settings.GYOZA_MAX_LOSSES)
     elif ended.error:
         transitions.add_outputs(moves, live, ended.outputs)

@@ -24,7 +24,9 @@ WITH moved AS (
 ), logged AS (
   INSERT INTO runs_logchunk (run_id, attempt, start, content)
   SELECT * FROM unnest(%(log_runs)s::uuid[], %(log_attempts)s::int[], %(log_starts)s::bigint[], %(log_contents)s::bytea[])
-  ON CONFLICT DO NOTHING
+  -- A report that is told again, because its first answer was lost, may have grown meanwhile.
+  ON CONFLICT (run_id, attempt, start) DO UPDATE SET content = excluded.content
+  WHERE length(excluded.content) > length(runs_logchunk.content)
 )
 UPDATE runs_run r
 SET state = m.state, progress = m.progress, current_attempt = m.current_attempt, event_count = m.event_count,

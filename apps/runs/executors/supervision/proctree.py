@@ -44,7 +44,7 @@ def born(pid: int) -> str | None:
     fields = _stat(pid)
     if fields is None or fields[0] in {"Z", "X"}:
         return None
-    return f"{_boot_id()}:{fields[19]}"
+    return f"{boot_id()}:{fields[19]}"
 
 
 def is_alive(pid: int, birth: str) -> bool:
@@ -213,7 +213,8 @@ def _stat(pid: int) -> list[str] | None:
 _boot = ""
 
 
-def _boot_id() -> str:
+def boot_id() -> str:
+    """Return what tells this boot of this machine from every other."""
     global _boot  # read once: it changes only with the machine
     if not _boot:
         fd = os.open("/proc/sys/kernel/random/boot_id", os.O_RDONLY)

@@ -1,0 +1,152 @@
+"""An attempt this worker executes: what is to be told of it, and how it is stopped."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+
+from apps.access import services as access
+from apps.runs.executors.base import LaunchSpec
+from apps.runs.turns import Ended, Report, Said
+
+if TYPE_CHECKING:
+    from apps.runs.executors.base import Executor, Handle, Outcome
+    from apps.runs.scheduling import Claim
+
+# Log shipped per attempt and turn while it runs; the rest follows in the next turns.
+LOG_BYTES_PER_TURN = 1024 * 1024
+# A run that was claimed ahead of need and has not begun after so long is given back.
+WAIT_SECONDS = 2.0
+
+
+@dataclass(slots=True)
+class Held:
+    """An attempt this worker executes. What it remembers has been committed, or can be read again."""
+
+    claim: Claim
+    executor: Executor
+    handle: Handle | None = None
+    is_reported: bool = False
+    failure: Ended | None = None
+    message_offset: int = 0
+    log_offset: int = 0
+    launched_at: float = 0.0
+    is_stopping: bool = False
+    is_returning: bool = False
+    is_disowned: bool = False
+    seconds: float | None = None  # how long it took, once it has ended
+
+    @property
+    def id(self) -> str:
+        return self.claim.attempt_id
+
+    def spec(self) -> LaunchSpec:
+        """Return what its executor needs to know to start it."""
+        claim = self.claim
+        token = access.issue_run_token(claim.run_id, claim.attempt)
+        return LaunchSpec(
+            attempt_id=self.id,
+            run_id=str(claim.run_id),
+            attempt=claim.attempt,
+            command=None if claim.command is None else tuple(claim.command),
+            python=claim.python,
+            image=claim.image,
+            env={**claim.env, "GYOZA_URL": settings.GYOZA_URL, "GYOZA_RUN_TOKEN": token},
+            inputs_json=claim.inputs_json,
+            timeout_s=claim.timeout_s,
+            cpu=claim.cpu,
+            ram_mb=claim.ram_mb,
+            gpu_id=claim.gpu,
+            grace_s=settings.GYOZA_CANCEL_GRACE_SECONDS,
+        )
+
+    def look(self) -> Report | None:
+        """Return what has happened since the last report; None if nothing has."""
+        if self.failure is not None or self.handle is None:
+            return self._report(ended=self.failure)
+        # The outcome first: whatever the op said and printed is complete once it is there.
+        outcome = self.executor.poll(self.handle)
+        if outcome is None and not self.is_reported and self.executor.is_waiting(self.handle):
+            if time.monotonic() >= self.launched_at + WAIT_SECONDS and not self.is_stopping:
+                self.is_returning = True
+                self.stop(grace=0)
+            return None
+        if outcome is not None and self.is_returning and outcome.stopped:
+            # Should it have begun in the very last moment, the timeline says so.
+            began = self.handle.to_dict() if outcome.started else None
+            return self._report(handle=began, given_back="those ahead of it took long")
+        messages, message_offset = self.executor.read_messages(self.handle, self.message_offset)
+        logged = self._read_log(is_last=outcome is not None)
+        if outcome is None and not messages and not logged and self.is_reported:
+            return None
+        if outcome is not None:
+            self.seconds = outcome.duration_ms / 1000
+        return self._report(
+            handle=None if self.is_reported else self.handle.to_dict(),
+            said=[_said(message) for message in messages],
+            message_offset=message_offset,
+            log_start=self.log_offset,
+            log=logged,
+            ended=None if outcome is None else _ended(outcome),
+        )
+
+    def settle(self, report: Report) -> None:
+        """Remember what has been committed."""
+        self.is_reported = True
+        self.message_offset = max(self.message_offset, report.message_offset)
+        self.log_offset += len(report.log)
+
+    def give_up(self, why: Exception) -> None:
+        """Have the attempt end as lost: this worker can't follow it."""
+        self.failure = Ended(
+            {}, None, f"the worker can't follow it: {why!r}", stopped=False, lost=True
+        )
+
+    def stop(self, *, grace: float | None = None) -> None:
+        """Ask the op to end, and have it ended after the grace."""
+        self.is_stopping = True
+        if self.handle is not None:
+            usual = settings.GYOZA_CANCEL_GRACE_SECONDS
+            self.executor.stop(self.handle, grace=usual if grace is None else grace)
+
+    def has_ended(self) -> bool:
+        """Say whether nothing of the op runs any more."""
+        return self.handle is None or self.executor.poll(self.handle) is not None
+
+    def forget(self) -> None:
+        """Remove every trace of the op."""
+        if self.handle is not None:
+            self.executor.forget(self.handle)
+
+    def _report(self, **said: Any) -> Report:
+        return Report(self.claim.run_id, self.claim.attempt, self.claim.lease, **said)
+
+    def _read_log(self, *, is_last: bool) -> bytes:
+        assert self.handle is not None  # noqa: S101 - for the type checker
+        pieces: list[bytes] = []
+        size = 0
+        while piece := self.executor.read_log(self.handle, self.log_offset + size):
+            pieces.append(piece)
+            size += len(piece)
+            if not is_last and size >= LOG_BYTES_PER_TURN:
+                break
+        return b"".join(pieces)
+
+
+def _said(message: Any) -> Said:
+    return Said(
+        message.kind, message.value, message.name or message.msg, dict(message.payload or {})
+    )
+
+
+def _ended(outcome: Outcome) -> Ended:
+    return Ended(
+        outcome.outputs or {},
+        outcome.exit_code,
+        outcome.error,
+        outcome.stopped,
+        lost=outcome.lost,
+    )
