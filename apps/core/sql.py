@@ -1,4 +1,4 @@
-"""The one place that executes raw SQL: statements live in `apps/<app>/sql/<function>.sql`."""
+"""The one place that executes raw SQL: statements live in `sql/<function>.sql` of an app or of a part of it."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ APPS = Path(__file__).resolve().parent.parent
 
 @cache
 def statement(name: str) -> str:
-    """Return the text of `<app>/<function>`; raises FileNotFoundError for a name that has no file."""
-    app, _, function = name.partition("/")
-    return (APPS / app / "sql" / f"{function}.sql").read_text("utf-8")
+    """Return the text of `<app>/<function>` or `<app>/<part>/<function>`; raises FileNotFoundError if there is none."""
+    folder, _, function = name.rpartition("/")
+    return (APPS / folder / "sql" / f"{function}.sql").read_text("utf-8")
 
 
 @dataclass(frozen=True, slots=True)

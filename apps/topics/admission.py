@@ -21,7 +21,7 @@ from apps.topics.names import is_topic_name
 from apps.topics.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
     from apps.core.asyncdb import Connection
     from apps.topics.batch import Placed, Record
@@ -61,13 +61,9 @@ async def admit(appends: list[Append]) -> dict[Append, Outcome]:
 
     What is missing in the answer has to come again: it repeats a key, or needs a topic, of this very transaction.
     """
-    trial = _Trial(appends)
+    trial = Trial(appends)
     async with asyncdb.transaction() as conn:
-        await trial.create_missing(conn)
-        await trial.lock(conn)
-        await trial.find_keys(conn)
-        trial.judge()
-        await trial.write(conn)
+        await trial.carry_out(conn)
         committing = time.perf_counter()
     commit_ms = (time.perf_counter() - committing) * 1000
     if trial.accepted:
@@ -79,11 +75,12 @@ async def admit(appends: list[Append]) -> dict[Append, Outcome]:
     return trial.outcomes(commit_ms=commit_ms)
 
 
-class _Trial:
-    """The state of one transaction."""
+class Trial:
+    """The state of one transaction; `beside` are topics it locks for its own reasons, in their place in the order."""
 
-    def __init__(self, appends: list[Append]) -> None:
+    def __init__(self, appends: list[Append], *, beside: Collection[str] = ()) -> None:
         self.appends = appends
+        self.beside = beside
         self.refused: dict[Append, GyozaError] = {}
         self.repeated: dict[Append, Written] = {}
         self.accepted: list[Append] = []
@@ -96,6 +93,14 @@ class _Trial:
         self.placed: dict[str, Placed] = {}
         self.append_ms = 0.0
         self.waits_for_disk = True
+
+    async def carry_out(self, conn: Connection, *, relaxed: bool = True) -> None:
+        """Judge and write; `relaxed` lets the transaction end without waiting for the disk if every topic allows it."""
+        await self.create_missing(conn)
+        await self.lock(conn)
+        await self.find_keys(conn)
+        self.judge()
+        await self.write(conn, relaxed=relaxed)
 
     async def create_missing(self, conn: Connection) -> None:
         """Create the topics that are missing, each for the first write that may."""
@@ -127,7 +132,7 @@ class _Trial:
 
     async def lock(self, conn: Connection) -> None:
         """Lock the topics, settled."""
-        names = {append.topic for append in self._open()}
+        names = {append.topic for append in self._open()}.union(self.beside)
         self.topics = await eviction.lock_settled(conn, names, now=self.now)
 
     async def find_keys(self, conn: Connection) -> None:
@@ -170,7 +175,7 @@ class _Trial:
                 self.bytes_left -= append.size
             self.accepted.append(append)
 
-    async def write(self, conn: Connection) -> None:
+    async def write(self, conn: Connection, *, relaxed: bool) -> None:
         """Make the writes that passed, remember their keys, and evict what they push out."""
         vain = [
             i for name, i in self.created_ids.items() if self.creators[name] not in self.accepted
@@ -187,7 +192,7 @@ class _Trial:
             batches,
             now=self.now,
             roomy_only=False,
-            relaxed=not self.created_ids,
+            relaxed=relaxed and not self.created_ids,
         )
         started = time.perf_counter()
         rows = await _run(conn, "topics/append_records", **params)

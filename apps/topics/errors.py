@@ -51,6 +51,11 @@ class NotAQueue(Conflict):
 
     code = "not_a_queue"
 
+    @classmethod
+    def of(cls, topic: str) -> NotAQueue:
+        """Build the error that names the topic."""
+        return cls(f'"{topic}" is a log', topic=topic)
+
 
 class NotReady(Unavailable):
     """The log can't be served yet."""

@@ -51,11 +51,6 @@ async def count_routers() -> int:
     return 0
 
 
-async def count_leases() -> int:
-    """Return how many leases on live jobs have not expired."""
-    return 0
-
-
 async def count_watch_sessions() -> int:
     """Return how many watch sessions are stored."""
     return 0
@@ -119,7 +114,7 @@ async def _gather(*, by_topic: bool) -> Figures:
         bytes=total["bytes"],
         queues=total["queues"],
         routers=await count_routers(),
-        leases=await count_leases(),
+        leases=await queries.count_leases(),
         watch_sessions=await count_watch_sessions(),
         first=first,
         first_queues=await queries.queue_counters(queues) if queues else {},
@@ -145,7 +140,6 @@ def _is_ready(found: Figures | None) -> bool:
 
 
 def _of_system(found: Figures) -> list[Series]:
-    queues = [row for row in found.first if row["id"] in found.first_queues]
     return [
         gauge("topics_topics", "Topics.", found.topics),
         labelled("topics_topics_by_class", "Topics per durability class.", "class", found.by_class),
@@ -156,18 +150,7 @@ def _of_system(found: Figures) -> list[Series]:
         _by_topic("topics_topic_earliest_seq", "Oldest live seq.", found.first, "earliest"),
         _by_topic("topics_topic_records_live", "Live records.", found.first, "count"),
         _by_topic("topics_topic_bytes_live", "Bytes of the live records.", found.first, "bytes"),
-        labelled(
-            "topics_topic_queue_ready",
-            "Jobs that can be claimed.",
-            "topic",
-            {row["name"]: found.first_queues[row["id"]].ready for row in queues},
-        ),
-        labelled(
-            "topics_topic_queue_in_flight",
-            "Jobs that are leased.",
-            "topic",
-            {row["name"]: found.first_queues[row["id"]].in_flight for row in queues},
-        ),
+        *_of_queues(found),
         gauge(
             "topics_topic_metrics_truncated",
             "1 if topics were left out above.",
@@ -176,6 +159,47 @@ def _of_system(found: Figures) -> list[Series]:
         gauge("topics_queue_topics", "Topics that are queues.", found.queues),
         gauge("topics_queue_leases_in_flight", "Leases that have not expired.", found.leases),
         gauge("topics_watch_sessions", "Stored watch sessions.", found.watch_sessions),
+    ]
+
+
+def _of_queues(found: Figures) -> list[Series]:
+    """Return the spec's two series of queues, and what is ours: delays, dead letters, and how old the oldest job is."""
+    now = eviction.now_ms()
+    queues = [
+        (row["name"], found.first_queues[row["id"]], row["earliest_ts"])
+        for row in found.first
+        if row["id"] in found.first_queues
+    ]
+
+    def series(what: str, meaning: str, values: dict[str, float]) -> Series:
+        return labelled(what, meaning, "topic", values)
+
+    return [
+        series(
+            "topics_topic_queue_ready",
+            "Jobs that can be claimed.",
+            {name: counters.ready for name, counters, _ in queues},
+        ),
+        series(
+            "topics_topic_queue_in_flight",
+            "Jobs that are leased.",
+            {name: counters.in_flight for name, counters, _ in queues},
+        ),
+        series(
+            "topics_topic_queue_delayed",
+            "Jobs that were given back with a delay.",
+            {name: counters.delayed for name, counters, _ in queues},
+        ),
+        series(
+            "topics_topic_queue_dead_lettered",
+            "Jobs moved to the dead-letter topic.",
+            {name: counters.dead_lettered for name, counters, _ in queues},
+        ),
+        series(
+            "topics_topic_queue_oldest_age_ms",
+            "Age of the oldest unfinished job.",
+            {name: 0 if ts is None else max(now - ts, 0) for name, _, ts in queues},
+        ),
     ]
 
 

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Now
 
+from apps.topics.queues.models import Job, Queue, WaitingClaim
 from apps.topics.states import Discard, Durability, Guarantee, RecordKind, TopicKind
 
 if TYPE_CHECKING:
@@ -17,6 +18,22 @@ if TYPE_CHECKING:
     _U64 = models.DecimalField[Decimal | int, int]
 else:
     _U64 = models.DecimalField
+
+# Django looks for the models of an app here.
+__all__ = [
+    "DeletedTopic",
+    "Event",
+    "Gap",
+    "IdempotencyKey",
+    "Job",
+    "Queue",
+    "Remains",
+    "Router",
+    "Topic",
+    "Unsigned64Field",
+    "WaitingClaim",
+    "WatchSession",
+]
 
 
 class Unsigned64Field(_U64):

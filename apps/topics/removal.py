@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from apps.core import pgarray, sql
 from apps.topics import batch, eviction
 from apps.topics.names import can_be_looked_up
+from apps.topics.queues import leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,7 @@ def plan(name: str, *, before: int | None, match: TagPredicate | None) -> Plan |
 
 def lock(name: str) -> Marks | None:
     """Lock a topic until the transaction ends, with its retention done; None if there is none."""
+    leftovers.lock(name)
     eviction.skip_lost_seqs()
     for row in sql.run_bound("topics/lock_topic", name=name).rows:
         eviction.evict(row["id"])
@@ -100,6 +102,7 @@ def carry_out(plan: Plan, now: Marks) -> Removed | None:
         if plan.marks.topic_id != now.topic_id:
             return None
         records, size = _delete(plan)
+        leftovers.let_go(now.topic_id)
         return _take_away(now, first=now.earliest, records=records, size=size)
     if not plan.marks.only_grew_into(now):
         return None

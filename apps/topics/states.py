@@ -1,4 +1,4 @@
-"""The named values of the log: kinds of topics, what a full one does, how durable it is, kinds of records."""
+"""The named values of the log: kinds of topics, records and jobs, what a full topic does, how durable it is."""
 
 from __future__ import annotations
 
@@ -40,3 +40,15 @@ class RecordKind(IntEnum):
 
     MESSAGE = 0
     RUN_EVENT = 1
+
+
+class JobState(IntEnum):
+    """Where a delivered job is (topics v0 §18.1). Who moves it on: claims, acks, nacks, and time."""
+
+    RETURNED = 0  # nacked, released or expired: the next claim takes it before any fresh one
+    LEASED = 1  # someone's until it is due
+    DELAYED = 2  # nacked with a delay; nobody's until it is due
+    GONE = 3  # leased, but its record was deleted or evicted (§18.8): only the lease lingers
+
+
+HELD = frozenset({JobState.LEASED, JobState.GONE})

@@ -53,9 +53,9 @@ def test_raw_sql_is_executed_in_one_place():
 def test_each_sql_file_has_a_header_and_a_caller():
     code = "\n".join(p.read_text("utf-8") for p in sources())
     for path in APPS.rglob("sql/*.sql"):
-        app = path.parent.parent.name
+        folder = path.parent.parent.relative_to(APPS).as_posix()
         assert path.read_text("utf-8").startswith("-- "), path
-        assert f'"{app}/{path.stem}"' in code, f"nobody runs {path}"
+        assert f'"{folder}/{path.stem}"' in code, f"nobody runs {path}"
 
 
 def test_migrations_do_not_change_with_the_code():

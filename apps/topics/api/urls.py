@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from django.urls import path
+from django.urls import include, path
 
 from apps.core.dataplane import NothingView
 from apps.topics.api import probes, views, watch
@@ -17,6 +17,7 @@ urlpatterns = [
     path("v0/ready", probes.ReadyView.as_view(), name="ready"),
     path("readyz", probes.ReadyView.as_view()),
     path("v0/metrics", probes.MetricsView.as_view(), name="metrics"),
+    path("", include("apps.topics.queues.api.urls")),
     path("v0/topics/<str:topic>/<path:rest>", views.NothingBelowTopicView.as_view()),
     path("v0/routers", routers.RouterListView.as_view(), name="router-list"),
     path("v0/routers/<str:router>", routers.RouterView.as_view(), name="router"),

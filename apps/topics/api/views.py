@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -77,7 +76,7 @@ class TopicView(View):
         answer = _state(state)
         if state.kind == TopicKind.QUEUE:
             counters = await queries.queue_counters({state.topic_id: state.count})
-            answer["queue"] = asdict(counters[state.topic_id])
+            answer["queue"] = counters[state.topic_id].wire()
         return finished(answer, started)
 
     async def delete(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:

@@ -8,6 +8,7 @@ import time
 from apps.core import sql
 from apps.topics import eviction
 from apps.topics.disk import remains, segments
+from apps.topics.queues import leftovers
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def trim_records() -> bool:
         for name in segments.drop_dead(below=written_below):
             log.info("dropped segment %s", name)
         until = time.monotonic() + _DELETE_SECONDS
+        leftovers.forget_deleted()
         remains.note()
         remains.delete_due(until=until)
         remains.delete_expired_keys(until=until)

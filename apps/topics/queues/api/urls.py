@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from apps.topics.queues.api import views
+
+urlpatterns = [
+    path("v0/topics/<str:topic>/claim", views.ClaimView.as_view(), name="queue-claim"),
+    path("v0/topics/<str:topic>/ack", views.AckView.as_view(), name="queue-ack"),
+    path("v0/topics/<str:topic>/nack", views.NackView.as_view(), name="queue-nack"),
+    path("v0/topics/<str:topic>/extend", views.ExtendView.as_view(), name="queue-extend"),
+]

@@ -1,0 +1,23 @@
+"""What stays of jobs when their records or their topic go by another way than an ack."""
+
+from __future__ import annotations
+
+from apps.core import sql
+from apps.topics import settling
+from apps.topics.names import can_be_looked_up
+
+
+def lock(name: str) -> None:
+    """Lock a queue until the transaction ends, before its topic is locked; nothing if no job was ever claimed of it."""
+    if can_be_looked_up(name):
+        sql.run_bound("topics/queues/lock_queue", name=name, now=settling.now_ms())
+
+
+def let_go(topic_id: int) -> None:
+    """Let go of jobs whose records were just deleted; holders keep leases of nothing until they end (§18.8)."""
+    sql.run_bound("topics/queues/let_go_of_deleted", topic_id=topic_id)
+
+
+def forget_deleted() -> None:
+    """Delete what is left of the queues of deleted topics."""
+    sql.run("topics/queues/forget_queues")
