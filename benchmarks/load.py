@@ -42,7 +42,8 @@ class _Client(asyncio.Protocol):
 
     def __init__(self, following: Callable[[], bytes | None], done: asyncio.Future[None]) -> None:
         self._following, self._done = following, done
-        self._buffer = b""
+        self._head = b""
+        self._missing = 0
         self._sent_at = 0.0
         self.latencies_ms: list[float] = []
 
@@ -51,19 +52,24 @@ class _Client(asyncio.Protocol):
         self._send()
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        head, found, body = self._buffer.partition(b"\r\n\r\n")
-        if not found:
-            return
-        length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
-        if len(body) < length:
-            return
-        if not head.startswith(b"HTTP/1.1 2"):
-            self._done.set_exception(RuntimeError(self._buffer[:500].decode()))
-            return
-        self.latencies_ms.append((time.perf_counter() - self._sent_at) * 1000)
-        self._buffer = b""
-        self._send()
+        if self._missing:
+            self._missing -= len(data)
+        else:
+            self._head += data
+            head, found, body = self._head.partition(b"\r\n\r\n")
+            if not found:
+                return
+            if not head.startswith(b"HTTP/1.1 2"):
+                if not self._done.done():
+                    self._done.set_exception(RuntimeError(self._head[:500].decode()))
+                return
+            length = int(head.lower().partition(b"content-length:")[2].partition(b"\r")[0])
+            self._missing = length - len(body)
+            self._head = b""
+        if self._missing <= 0:
+            self._missing = 0
+            self.latencies_ms.append((time.perf_counter() - self._sent_at) * 1000)
+            self._send()
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._done.done():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # topics v0 §4.1: members of `meta`, if it is an object.
 MAX_META_KEYS = 64
 
-_SPACES = (b" ", b"\n", b"\r", b"\t")
+T = TypeVar("T")
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -47,12 +47,14 @@ class Placed:
     durable: bool
 
 
+def is_compact(text: bytes) -> bool:
+    """Say whether there are no blanks at all in JSON text: then every part of it is as long as it is."""
+    return b" " not in text and b"\n" not in text and b"\r" not in text and b"\t" not in text
+
+
 def compact_length(text: bytes) -> int:
     """Return the length of JSON text without the blanks between its tokens (topics v0 §7.4)."""
-    for space in _SPACES:
-        if space in text:
-            return len(msgspec.json.format(text, indent=-1))
-    return len(text)
+    return len(text) if is_compact(text) else len(msgspec.json.format(text, indent=-1))
 
 
 def escape(text: str) -> bytes:
@@ -69,31 +71,33 @@ def append_params(
     batches: Mapping[str, Sequence[Record]], *, now: int, roomy_only: bool, relaxed: bool
 ) -> dict[str, Any]:
     """Build the parameters of `append_records` for batches by topic, each in the order of its records."""
+    records = [record for batch in batches.values() for record in batch]
     places: list[int] = []
-    steps: list[int] = []
-    records: list[Record] = []
-    for place, batch in enumerate(batches.values(), 1):
-        places += [place] * len(batch)
-        steps += range(1, len(batch) + 1)
-        records += batch
+    if len(batches) > 1:
+        for place, batch in enumerate(batches.values(), 1):
+            places += [place] * len(batch)
     return {
         "names": pgarray.texts([name.encode() for name in batches]),
         "counts": pgarray.ints([len(batch) for batch in batches.values()]),
-        "sizes": pgarray.bigints([sum(r.size for r in batch) for batch in batches.values()]),
-        "largests": pgarray.ints([max(r.size for r in batch) for batch in batches.values()]),
+        "sizes": pgarray.bigints([sum([r.size for r in batch]) for batch in batches.values()]),
+        "largests": pgarray.ints([max([r.size for r in batch]) for batch in batches.values()]),
         "places": pgarray.ints(places),
-        "steps": pgarray.ints(steps),
         "record_sizes": pgarray.ints([r.size for r in records]),
-        "kinds": pgarray.smallints([r.kind for r in records]),
-        "trails": pgarray.texts([r.trail for r in records]),
-        "tags": pgarray.texts([r.tag for r in records]),
-        "nodes": pgarray.texts([r.node for r in records]),
         "datas": pgarray.texts([r.data for r in records]),
-        "metas": pgarray.texts([r.meta for r in records]),
+        "kinds": pgarray.smallints(_unless_default([r.kind for r in records])),
+        "trails": pgarray.texts(_unless_default([r.trail for r in records])),
+        "tags": pgarray.texts(_unless_default([r.tag for r in records])),
+        "nodes": pgarray.texts(_unless_default([r.node for r in records])),
+        "metas": pgarray.texts(_unless_default([r.meta for r in records])),
         "now": now,
         "roomy_only": roomy_only,
         "relaxed": relaxed,
     }
+
+
+def _unless_default(column: list[T]) -> list[T]:
+    # What is the same in every record needn't be sent. An empty text is false, but no null.
+    return column if any(column) or b"" in column else []
 
 
 def placed(rows: Iterable[dict[str, Any]]) -> dict[str, Placed]:

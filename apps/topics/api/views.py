@@ -102,7 +102,7 @@ class TopicView(View):
         if body.config is not None and not caller.may("admin") and not await queries.exists(topic):
             # §3.3: who may write may not choose how a topic is kept.
             raise Forbidden("creating a topic with a config needs the scope admin", topic=topic)
-        records = bodies.records_of(body)
+        records = bodies.records_of(body, text=content)
         append = Append(
             topic=topic,
             records=records,
