@@ -87,7 +87,9 @@ def durable_postgres(home: Path, *options: str) -> Iterator[Postgres]:
         yield server
     finally:
         _stop(process, server.stop_signal)
-        shutil.rmtree(server.sockets, ignore_errors=True)
+        # The server's user may not reach `home`: then it lives elsewhere.
+        for path in (server.sockets, server.directory):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _start(server: Postgres | Valkey) -> None:

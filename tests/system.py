@@ -48,6 +48,7 @@ class System:
             "GYOZA_DRAIN_SECONDS": "2",
             "PYTHONUNBUFFERED": "1",
         }
+        self._urls = {"web": self.url}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
@@ -67,10 +68,17 @@ class System:
             )
         return self.processes[name]
 
-    def start_web(self) -> None:
-        """Start the web process and wait until it answers."""
-        self.start("web", [sys.executable, "manage.py", "serve"])
-        self.wait_for(self._answers, "the web process answers")
+    def start_web(self, name: str = "web") -> None:
+        """Start a web process and wait until it answers; one with another name has a port of its own."""
+        url = self.url_of(name)
+        self.start(name, [sys.executable, "manage.py", "serve"], PORT=str(urlsplit(url).port))
+        self.wait_for(lambda: self._answers(url), f"the process {name} answers")
+
+    def url_of(self, name: str) -> str:
+        """Return where a web process answers."""
+        if name not in self._urls:
+            self._urls[name] = f"http://127.0.0.1:{_free_port()}"
+        return self._urls[name]
 
     def start_worker(self, name: str = "worker", **env: str) -> None:
         """Start a worker and wait until it is registered."""
@@ -97,9 +105,9 @@ class System:
     def _log_size(self, name: str) -> int:
         return len(self.read_log(name))
 
-    def _answers(self) -> bool:
+    def _answers(self, url: str) -> bool:
         try:
-            return self.http.get("/health").status_code == 200
+            return self.http.get(f"{url}/health").status_code == 200
         except httpx.TransportError:
             return False
 
@@ -172,12 +180,14 @@ def system(home: Path, **env: str) -> Iterator[System]:
 @contextmanager
 def durable_system(home: Path, *options: str, **env: str) -> Iterator[System]:
     """Open a system on a Postgres of its own that waits for the disk, as in production: for benchmarks."""
-    with servers.durable_postgres(home / "durable", *options) as server:
-        urls = {**servers.environment(), "DATABASE_URL": server.url}
-        os.environ.update(urls)
-        servers.start()
-        with _opened(home, urls, env) as opened:
-            yield opened
+    urls = servers.environment()
+    os.environ.update(urls)
+    servers.start()
+    with (
+        servers.durable_postgres(home / "durable", *options) as server,
+        _opened(home, {**urls, "DATABASE_URL": server.url}, env) as opened,
+    ):
+        yield opened
 
 
 @contextmanager
