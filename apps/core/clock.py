@@ -12,7 +12,9 @@ def now() -> datetime:
 
 def rfc3339(moment: datetime) -> str:
     """Format a moment as RFC 3339 in UTC with microseconds and `Z`."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="microseconds")[:-6] + "Z"
 
 
 def milliseconds(moment: datetime) -> int:

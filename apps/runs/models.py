@@ -87,7 +87,8 @@ class Run(models.Model):
     inputs = models.JSONField(default=dict, blank=True)
     outputs = models.JSONField(default=dict, blank=True)
     output_specs = models.JSONField(default=dict, blank=True)
-    op_definition = models.TextField(null=True, blank=True)
+    # Names are compared byte by byte: a key's prefix is a range of them (visible_names).
+    op_definition = models.TextField(null=True, blank=True, db_collation="C")
     op_version = models.TextField(null=True, blank=True)
 
     cpu = models.PositiveIntegerField(null=True, blank=True)
@@ -99,7 +100,9 @@ class Run(models.Model):
     retry_policy = models.JSONField(default=dict)
     failures = models.PositiveIntegerField(default=0, help_text="Attempts the policy has counted.")
     losses = models.PositiveIntegerField(default=0, help_text="Workers lost in a row.")
-    topic = models.TextField(default="", blank=True, help_text="event_delivery.topic")
+    topic = models.TextField(
+        default="", blank=True, help_text="event_delivery.topic", db_collation="C"
+    )
     attributes = models.JSONField(default=dict, blank=True, help_text="event_delivery.attributes")
     timeout_s = models.FloatField(null=True, blank=True)
     metadata = models.JSONField(default=dict, blank=True)
@@ -200,6 +203,19 @@ class Run(models.Model):
             ),
             models.Index(
                 "image", F("id").desc(), name="run_by_image", condition=Q(image__isnull=False)
+            ),
+            # GET /runs of a key limited to prefixes: runs without an op count by their topic, and its own always.
+            models.Index(
+                "topic",
+                F("id").desc(),
+                name="run_by_ad_hoc_topic",
+                condition=Q(op_definition__isnull=True) & ~Q(topic=""),
+            ),
+            models.Index(
+                "created_by",
+                F("id").desc(),
+                name="run_by_owner",
+                condition=~Q(created_by="anonymous"),
             ),
             # GET /runs?execution_id= and the executions of pipelines.
             models.Index(

@@ -3,43 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
-
-from django.db.models import Q
 
 from apps.core import sql
-from apps.core.errors import Invalid, NotFound
+from apps.core.errors import NotFound
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from apps.access.auth import Caller
     from apps.runs.models import RunQuerySet
 
 MOST_EVENTS = 10_000
 LOG_PIECES = 16
-# Ids are made a moment before the row's created_at is read; the exact comparison stands beside the id bound.
-_ID_SLACK_S = 60
-_UUID7_LOW = 0x7000_8000_0000_0000_0000
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """What GET /runs may ask for; None and () = whatever."""
-
-    states: tuple[RunState, ...] = ()
-    op_definition: str | None = None
-    image: str | None = None
-    topic: str | None = None
-    execution_id: UUID | None = None
-    created_gte: float | None = None
-    created_gt: float | None = None
-    created_lte: float | None = None
-    created_lt: float | None = None
 
 
 def get_run(*, run_id: UUID, caller: Caller) -> Run:
@@ -48,31 +27,6 @@ def get_run(*, run_id: UUID, caller: Caller) -> Run:
     if run is None:
         raise NotFound(f"no run {run_id}", run_id=str(run_id))
     return run
-
-
-def runs_page(
-    *,
-    caller: Caller,
-    chosen: RunFilter,
-    limit: int,
-    starting_after: UUID | None = None,
-    ending_before: UUID | None = None,
-) -> tuple[list[Run], bool]:
-    """Return a page of runs, newest first, and whether there are more in the direction of the cursor.
-
-    Raises Invalid for a cursor that is no run the caller may see.
-    """
-    # What the wire leaves out and may be big.
-    rows = _narrow(_visible_to(caller), chosen).defer("env", "output_specs", "handle")
-    backwards = ending_before is not None
-    if starting_after is not None:
-        rows = rows.filter(pk__lt=_known(starting_after, "starting_after", caller))
-    if ending_before is not None:
-        rows = rows.filter(pk__gt=_known(ending_before, "ending_before", caller))
-    order = "id" if backwards else "-id"
-    page = list(_ordered(rows, chosen.states, order, limit + 1))
-    shown = page[:limit]
-    return shown[::-1] if backwards else shown, len(page) > limit
 
 
 def timeline(run: Run, *, attempt: int, after: int = -1) -> list[RunEvent]:
@@ -242,55 +196,3 @@ def _live_attempt(run: Run, events: Sequence[RunEvent]) -> AttemptView:
 
 def _visible_to(caller: Caller) -> RunQuerySet:
     return Run.objects.visible_to(caller.prefixes, caller.owner)
-
-
-def _known(run_id: UUID, name: str, caller: Caller) -> UUID:
-    if not _visible_to(caller).filter(pk=run_id).exists():
-        raise Invalid.of([(name, "is not the id of a run")])
-    return run_id
-
-
-def _ordered(
-    rows: RunQuerySet, states: tuple[RunState, ...], order: str, count: int
-) -> RunQuerySet:
-    """Take the first `count` rows; of several states each gives its first, so that each reads its own index."""
-    if len(states) < 2:
-        return (
-            rows.in_states(*states).order_by(order)[:count]
-            if states
-            else rows.order_by(order)[:count]
-        )
-    first, *others = (rows.in_states(state).order_by(order)[:count] for state in states)
-    return first.union(*others, all=True).order_by(order)[:count]
-
-
-def _narrow(rows: RunQuerySet, chosen: RunFilter) -> RunQuerySet:
-    for name in ("op_definition", "image", "topic", "execution_id"):
-        value = getattr(chosen, name)
-        if value is not None:
-            rows = rows.filter(**{name: value})
-    bounds = {
-        "gte": chosen.created_gte,
-        "gt": chosen.created_gt,
-        "lte": chosen.created_lte,
-        "lt": chosen.created_lt,
-    }
-    for comparison, seconds in bounds.items():
-        if seconds is not None:
-            rows = rows.filter(_created(comparison, seconds))
-    return rows
-
-
-def _created(comparison: str, seconds: float) -> Q:
-    """Bound created_at exactly and, with some slack, the id, which the indexes are ordered by."""
-    moment = datetime.fromtimestamp(min(max(seconds, 0), 253_402_300_799), UTC)
-    exact = Q(**{f"created_at__{comparison}": moment})
-    if comparison in {"gte", "gt"}:
-        return exact & Q(id__gte=_first_id(seconds - _ID_SLACK_S))
-    return exact & Q(id__lt=_first_id(seconds + _ID_SLACK_S))
-
-
-def _first_id(seconds: float) -> UUID:
-    """Return the smallest UUIDv7 of a moment."""
-    milliseconds = min(max(int(seconds * 1000), 0), 2**48 - 1)
-    return UUID(int=milliseconds << 80 | _UUID7_LOW)

@@ -9,13 +9,14 @@ from apps.core import clock
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from apps.runs.listing import ListedRun
     from apps.runs.models import Attempt, Run, RunEvent
     from apps.runs.queries import AttemptView, WorkerLoad
 
 JSON = Any
 
 
-def run(row: Run) -> dict[str, JSON]:
+def run(row: Run | ListedRun) -> dict[str, JSON]:
     """Write an OpRun, without its events."""
     return {
         "id": str(row.id),
@@ -114,7 +115,7 @@ def _moment(moment: datetime | None) -> str | None:
     return None if moment is None else clock.rfc3339(moment)
 
 
-def _summary(attempt: Run | Attempt, worker_id: str | None) -> dict[str, JSON]:
+def _summary(attempt: Run | ListedRun | Attempt, worker_id: str | None) -> dict[str, JSON]:
     duration = None
     if attempt.started_at is not None and attempt.finished_at is not None:
         duration = round((attempt.finished_at - attempt.started_at).total_seconds() * 1000)

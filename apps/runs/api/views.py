@@ -13,7 +13,7 @@ from apps.core.api.scope import PUBLIC
 from apps.core.api.views import ApiView
 from apps.core.errors import Forbidden, NotFound
 from apps.definitions import queries as definitions
-from apps.runs import queries, services
+from apps.runs import listing, queries, services
 from apps.runs.api import request_serializers as bodies
 from apps.runs.api import requests
 from apps.runs.api.serializers import (
@@ -98,7 +98,7 @@ class RunListView(ApiView):
     def get(self, request: Request) -> Response:
         """List runs, newest first."""
         page = _read_page(request)
-        runs, has_more = queries.runs_page(caller=caller_of(request), **page)
+        runs, has_more = listing.runs_page(caller=caller_of(request), **page)
         return Response({"data": OpRunSerializer(runs, many=True).data, "has_more": has_more})
 
     @extend_schema(
@@ -320,7 +320,7 @@ def _read_page(request: Request) -> dict[str, Any]:
     }
     if page["starting_after"] and page["ending_before"]:
         query.fail("ending_before", "can't be given beside starting_after")
-    chosen = queries.RunFilter(
+    chosen = listing.RunFilter(
         states=tuple(states),
         op_definition=query.text("op_definition"),
         image=query.text("image"),

@@ -1,0 +1,267 @@
+"""The pages of GET /runs: which runs, and of each just what its JSON is made of (runs.md §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import msgspec
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import DateTimeField, F, JSONField, OrderBy, OuterRef, Q, Subquery, TextField
+from django.db.models.functions import Cast
+
+from apps.core import sql
+from apps.core.errors import Invalid
+from apps.runs.models import Run
+
+if TYPE_CHECKING:
+
+    from django.db.models import QuerySet
+
+    from apps.access.auth import Caller
+    from apps.runs.models import RunQuerySet
+    from apps.runs.states import RunState
+
+# Ids are made a moment before the row's created_at is read; the exact comparison stands beside the id bound.
+_ID_SLACK_S = 60
+_UUID7_LOW = 0x7000_8000_0000_0000_0000
+# Most names whose newest runs are compared for one page: about 10 ms. A key that sees more is given the page by a walk
+# through all runs, many of which will be its own.
+MOST_NAMES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """What GET /runs may ask for; None and () = whatever."""
+
+    states: tuple[RunState, ...] = ()
+    op_definition: str | None = None
+    image: str | None = None
+    topic: str | None = None
+    execution_id: UUID | None = None
+    created_gte: float | None = None
+    created_gt: float | None = None
+    created_lte: float | None = None
+    created_lt: float | None = None
+
+
+class ListedRun(msgspec.Struct):
+    """A run as `wire.run` reads it. JSON is the text that Postgres has, neither parsed nor written anew.
+
+    Making models of a page costs three times the page.
+    """
+
+    id: UUID
+    state: str
+    priority: int
+    progress: int
+    current_attempt: int
+    image: str | None
+    command: list[str] | None
+    python: str | None
+    inputs: msgspec.Raw
+    outputs: msgspec.Raw
+    op_definition: str | None
+    op_version: str | None
+    cpu: int | None
+    ram_mb: int | None
+    vram_mb: int | None
+    gpu_id: int | None
+    tags: list[str]
+    retry_policy: msgspec.Raw
+    topic: str
+    attributes: msgspec.Raw
+    timeout_s: float | None
+    worker_id: str | None
+    error_message: str
+    gpu: int | None
+    exit_code: int | None
+    created_at: datetime
+    updated_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    scheduled_at: datetime | None
+    cancel_requested_at: datetime | None
+    metadata: msgspec.Raw
+    execution_id: UUID | None
+    step: str | None
+
+
+def runs_page(
+    *,
+    caller: Caller,
+    chosen: RunFilter,
+    limit: int,
+    starting_after: UUID | None = None,
+    ending_before: UUID | None = None,
+) -> tuple[list[ListedRun], bool]:
+    """Return a page of runs, newest first, and whether there are more in the direction of the cursor.
+
+    Raises Invalid for a cursor that is no run the caller may see.
+    """
+    rows = _narrow(Run.objects.all(), chosen)
+    backwards = ending_before is not None
+    if starting_after is not None:
+        rows = rows.filter(pk__lt=_known(starting_after, "starting_after", caller))
+    if ending_before is not None:
+        rows = rows.filter(pk__gt=_known(ending_before, "ending_before", caller))
+    order = "id" if backwards else "-id"
+    page = [_listed(row) for row in _first(rows, caller, chosen, order, limit + 1)]
+    shown = page[:limit]
+    return shown[::-1] if backwards else shown, len(page) > limit
+
+
+def _first(
+    rows: RunQuerySet, caller: Caller, chosen: RunFilter, order: str, count: int
+) -> QuerySet[Run, tuple[Any, ...]]:
+    """Take the first `count` rows that the caller may see; each part reads an index of its own in that order."""
+    is_narrow = chosen.op_definition or chosen.topic or chosen.execution_id
+    names = None if is_narrow or not caller.prefixes else visible_names(caller)
+    if names is not None:
+        rows = rows.in_states(*chosen.states) if chosen.states else rows
+        parts = [rows.filter(pk__in=_ids_under(names, rows, order, count))]
+    else:
+        rows = rows.visible_to(caller.prefixes, caller.owner)
+        parts = [rows.in_states(state) for state in chosen.states] if chosen.states else [rows]
+    first, *others = (part.order_by(order).values_list(*_COLUMNS)[:count] for part in parts)
+    return first.union(*others, all=True).order_by(order)[:count] if others else first
+
+
+# --- what a key limited to prefixes sees ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class VisibleNames:
+    """Names under which a key sees runs, each told by one of its runs."""
+
+    ops: list[UUID]
+    ad_hoc_topics: list[UUID]
+    owners: list[UUID]
+
+
+def visible_names(caller: Caller) -> VisibleNames | None:
+    """Return the names among the runs that a key limited to prefixes sees; None if they are too many to look at each.
+
+    Without this, a page would be found by walking through everybody's runs until enough are the caller's: a second
+    at a million, for a key that has none or whose runs are old.
+    """
+    rows = sql.run_bound(
+        "runs/visible_names",
+        prefixes=list(caller.prefixes),
+        owner=caller.owner,
+        most=MOST_NAMES + 1,
+    ).rows
+    if len(rows) > MOST_NAMES:
+        return None
+    ids: dict[str, list[UUID]] = {}
+    for row in rows:
+        ids.setdefault(row["kind"], []).append(row["id"])
+    return VisibleNames(ids.get("op", []), ids.get("ad hoc", []), ids.get("owner", []))
+
+
+def _ids_under(names: VisibleNames, rows: RunQuerySet, order: str, count: int) -> list[UUID]:
+    """Return the ids of the first `count` rows under these names."""
+    descending = order.startswith("-")
+    arms = []
+    for samples, same in (
+        (names.ops, rows.filter(op_definition=OuterRef("op_definition"))),
+        (
+            names.ad_hoc_topics,
+            rows.filter(op_definition=None, topic=OuterRef("topic")).exclude(topic=""),
+        ),
+        (
+            names.owners,
+            rows.filter(created_by=OuterRef("created_by")).exclude(created_by="anonymous"),
+        ),
+    ):
+        if samples:
+            mine = same.order_by(order).values("pk")
+            # Of the first rows of all, none is under a name that does not lead: only `count` names are read further.
+            arms.append(
+                Run.objects.filter(pk__in=samples)
+                .annotate(leading=Subquery(mine[:1]))
+                .filter(leading__isnull=False)
+                .order_by(OrderBy(F("leading"), descending=descending))[:count]
+                .values_list(ArraySubquery(mine[:count]), flat=True)
+            )
+    if not arms:
+        return []
+    found = arms[0].union(*arms[1:], all=True)
+    return sorted({one for ids in found for one in ids}, reverse=descending)[:count]
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def _as_text(name: str) -> Any:
+    return Cast(name, TextField())
+
+
+def _places(*kinds: type) -> tuple[int, ...]:
+    return tuple(
+        place
+        for place, name in enumerate(ListedRun.__struct_fields__)
+        if isinstance(Run._meta.get_field(name), kinds)
+    )
+
+
+_JSONS = _places(JSONField)
+# Django reads a moment in Python, letter by letter; as text it is read in C.
+_MOMENTS = _places(DateTimeField)
+_COLUMNS = tuple(
+    _as_text(name) if place in _JSONS + _MOMENTS else name
+    for place, name in enumerate(ListedRun.__struct_fields__)
+)
+
+
+def _listed(row: tuple[Any, ...]) -> ListedRun:
+    values = list(row)
+    for place in _JSONS:
+        values[place] = msgspec.Raw(values[place].encode())
+    for place in _MOMENTS:
+        if values[place] is not None:
+            values[place] = datetime.fromisoformat(values[place])
+    return ListedRun(*values)
+
+
+# --- which ones ----------------------------------------------------------------------------------
+
+
+def _known(run_id: UUID, name: str, caller: Caller) -> UUID:
+    if not Run.objects.visible_to(caller.prefixes, caller.owner).filter(pk=run_id).exists():
+        raise Invalid.of([(name, "is not the id of a run")])
+    return run_id
+
+
+def _narrow(rows: RunQuerySet, chosen: RunFilter) -> RunQuerySet:
+    for name in ("op_definition", "image", "topic", "execution_id"):
+        value = getattr(chosen, name)
+        if value is not None:
+            rows = rows.filter(**{name: value})
+    bounds = {
+        "gte": chosen.created_gte,
+        "gt": chosen.created_gt,
+        "lte": chosen.created_lte,
+        "lt": chosen.created_lt,
+    }
+    for comparison, seconds in bounds.items():
+        if seconds is not None:
+            rows = rows.filter(_created(comparison, seconds))
+    return rows
+
+
+def _created(comparison: str, seconds: float) -> Q:
+    """Bound created_at exactly and, with some slack, the id, which the indexes are ordered by."""
+    moment = datetime.fromtimestamp(min(max(seconds, 0), 253_402_300_799), UTC)
+    exact = Q(**{f"created_at__{comparison}": moment})
+    if comparison in {"gte", "gt"}:
+        return exact & Q(id__gte=_first_id(seconds - _ID_SLACK_S))
+    return exact & Q(id__lt=_first_id(seconds + _ID_SLACK_S))
+
+
+def _first_id(seconds: float) -> UUID:
+    """Return the smallest UUIDv7 of a moment."""
+    milliseconds = min(max(int(seconds * 1000), 0), 2**48 - 1)
+    return UUID(int=milliseconds << 80 | _UUID7_LOW)
