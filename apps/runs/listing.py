@@ -9,7 +9,7 @@ from uuid import UUID
 
 import msgspec
 from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import DateTimeField, F, JSONField, OrderBy, OuterRef, Q, Subquery, TextField
+from django.db.models import DateTimeField, JSONField, OrderBy, OuterRef, Q, Subquery, TextField
 from django.db.models.functions import Cast
 
 from apps.core import sql
@@ -17,7 +17,6 @@ from apps.core.errors import Invalid
 from apps.runs.models import Run
 
 if TYPE_CHECKING:
-
     from django.db.models import QuerySet
 
     from apps.access.auth import Caller
@@ -125,8 +124,10 @@ def _first(
     else:
         rows = rows.visible_to(caller.prefixes, caller.owner)
         parts = [rows.in_states(state) for state in chosen.states] if chosen.states else [rows]
-    first, *others = (part.order_by(order).values_list(*_COLUMNS)[:count] for part in parts)
-    return first.union(*others, all=True).order_by(order)[:count] if others else first
+    if len(parts) > 1:
+        first, *others = (part.order_by(order).values_list("pk")[:count] for part in parts)
+        parts = [rows.filter(pk__in=first.union(*others, all=True))]
+    return parts[0].order_by(order).values_list(*_COLUMNS)[:count]
 
 
 # --- what a key limited to prefixes sees ---------------------------------------------------------
@@ -179,17 +180,17 @@ def _ids_under(names: VisibleNames, rows: RunQuerySet, order: str, count: int) -
         if samples:
             mine = same.order_by(order).values("pk")
             # Of the first rows of all, none is under a name that does not lead: only `count` names are read further.
+            leading = OrderBy(Subquery(mine[:1]), descending=descending, nulls_last=True)
             arms.append(
                 Run.objects.filter(pk__in=samples)
-                .annotate(leading=Subquery(mine[:1]))
-                .filter(leading__isnull=False)
-                .order_by(OrderBy(F("leading"), descending=descending))[:count]
-                .values_list(ArraySubquery(mine[:count]), flat=True)
+                .order_by(leading)[:count]
+                # As text, since making ten thousand UUIDs to keep a hundred would cost more than finding them.
+                .values_list(Cast(ArraySubquery(mine[:count]), TextField()), flat=True)
             )
     if not arms:
         return []
-    found = arms[0].union(*arms[1:], all=True)
-    return sorted({one for ids in found for one in ids}, reverse=descending)[:count]
+    found = {one for ids in arms[0].union(*arms[1:], all=True) for one in ids[1:-1].split(",")}
+    return [UUID(one) for one in sorted(found - {""}, reverse=descending)[:count]]
 
 
 # --- rows ----------------------------------------------------------------------------------------

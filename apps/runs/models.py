@@ -201,6 +201,14 @@ class Run(models.Model):
                 name="run_by_op",
                 condition=Q(op_definition__isnull=False),
             ),
+            # GET /runs?op_definition=&state=, and with a state what a key limited to prefixes sees of each op.
+            models.Index(
+                "op_definition",
+                "state",
+                F("id").desc(),
+                name="run_by_op_state",
+                condition=Q(op_definition__isnull=False),
+            ),
             models.Index(
                 "image", F("id").desc(), name="run_by_image", condition=Q(image__isnull=False)
             ),

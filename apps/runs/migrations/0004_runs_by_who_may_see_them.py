@@ -13,6 +13,16 @@ class Migration(migrations.Migration):
         AddIndexConcurrently(
             model_name="run",
             index=models.Index(
+                models.F("op_definition"),
+                models.F("state"),
+                models.OrderBy(models.F("id"), descending=True),
+                condition=models.Q(("op_definition__isnull", False)),
+                name="run_by_op_state",
+            ),
+        ),
+        AddIndexConcurrently(
+            model_name="run",
+            index=models.Index(
                 models.F("topic"),
                 models.OrderBy(models.F("id"), descending=True),
                 condition=models.Q(
