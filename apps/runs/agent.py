@@ -358,6 +358,9 @@ class Agent:
                 self._launch(claim)
                 continue
             held = Held(claim, self.executors[claim.executor], Handle.from_dict(run.handle))
+            held.launched_at = (
+                time.monotonic()
+            )  # later than it was, but no timeout is cut short by it
             held.is_reported, held.message_offset = True, run.message_offset
             last = LogChunk.objects.filter(run=run, attempt=run.current_attempt).order_by("-start")
             if chunk := last.first():

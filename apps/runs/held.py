@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 LOG_BYTES_PER_TURN = 1024 * 1024
 # A run that was claimed ahead of need and has not begun after so long is given back.
 WAIT_SECONDS = 2.0
+# What a supervisor may be late with a timeout, beyond the grace, before the worker reminds it.
+LATE_SECONDS = 15.0
 
 
 @dataclass(slots=True)
@@ -78,6 +80,8 @@ class Held:
             # Should it have begun in the very last moment, the timeline says so.
             began = self.handle.to_dict() if outcome.started else None
             return self._report(handle=began, given_back="those ahead of it took long")
+        if outcome is None and self._is_overdue() and not self.is_stopping:
+            self.stop()
         messages, message_offset = self.executor.read_messages(self.handle, self.message_offset)
         logged = self._read_log(is_last=outcome is not None)
         if outcome is None and not messages and not logged and self.is_reported:
@@ -120,6 +124,12 @@ class Held:
         """Remove every trace of the op."""
         if self.handle is not None:
             self.executor.forget(self.handle)
+
+    def _is_overdue(self) -> bool:
+        """Say whether its supervisor should long have ended it, and has not: an op can stop that one, too."""
+        timeout = self.claim.timeout_s
+        late = settings.GYOZA_CANCEL_GRACE_SECONDS + LATE_SECONDS
+        return timeout is not None and time.monotonic() > self.launched_at + timeout + late
 
     def _report(self, **said: Any) -> Report:
         return Report(self.claim.run_id, self.claim.attempt, self.claim.lease, **said)

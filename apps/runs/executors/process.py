@@ -90,6 +90,8 @@ class ProcessExecutor(Executor):
     def stop(self, handle: Handle, *, grace: float) -> None:
         if files.request_stop(self.root / handle.attempt_id, grace):
             proctree.send(handle.pid, handle.born, signal.SIGTERM)
+            # An op can stop its supervisor, which then hears nothing.
+            proctree.send(handle.pid, handle.born, signal.SIGCONT)
 
     def forget(self, handle: Handle) -> None:
         directory = self.root / handle.attempt_id

@@ -178,14 +178,15 @@ class PythonExecutor(Executor):
     def stop(self, handle: Handle, *, grace: float) -> None:
         with self._lock:
             known = self._launched.get(handle.attempt_id)
-            if known is not None:
-                if known.raw is None and known.outcome is None and self._link is not None:
-                    with contextlib.suppress(OSError):
-                        asked = Frame(STOP, handle.attempt_id.encode(), time=max(0.0, grace))
-                        self._link.send(encode(asked))
-                return
-        if files.request_stop(self.root / handle.attempt_id, grace):
+            is_open = known is not None and known.raw is None and known.outcome is None
+            if is_open and self._link is not None:
+                with contextlib.suppress(OSError):
+                    asked = Frame(STOP, handle.attempt_id.encode(), time=max(0.0, grace))
+                    self._link.send(encode(asked))
+        if known is None and files.request_stop(self.root / handle.attempt_id, grace):
             proctree.send(handle.pid, handle.born, signal.SIGUSR1)
+        # An op can stop the nursery, which then hears nothing.
+        proctree.send(handle.pid, handle.born, signal.SIGCONT)
 
     def forget(self, handle: Handle) -> None:
         known = self._launched.get(handle.attempt_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -413,6 +414,13 @@ class SupervisedContract(Contract):
         self.executor.forget(handle)
         assert (tmp_path / "precious" / "file").exists()
         assert not (self.root / handle.attempt_id).exists()
+
+    def test_a_stopped_supervisor_hears_a_stop(self):
+        handle = self.launch("wait")
+        self.said(handle)
+        os.kill(handle.pid, signal.SIGSTOP)
+        self.executor.stop(handle, grace=HANG)
+        assert self.outcome(handle).stopped
 
     def test_a_timeout_of_years_is_no_trouble(self):
         outcome, _ = self.run("double", inputs={"n": 21}, timeout_s=1e9)

@@ -74,6 +74,12 @@ class TestProcessExecutor(SupervisedContract):
         self.outcome(handle)
         assert self.log(handle) == b"heard\n"
 
+    def test_a_supervisor_that_slept_over_the_timeout_says_timed_out(self):
+        script = "kill -STOP $PPID; sleep 0.4; kill -TERM $PPID; kill -CONT $PPID; sleep 600"
+        outcome, _ = self.run("nothing", command=("sh", "-c", script), timeout_s=0.2)
+        assert outcome.timed_out
+        assert not outcome.stopped
+
     def test_the_spec_is_for_the_owner_only(self):
         handle = self.launch("wait", env={"TOKEN": "x"})
         directory = self.root / handle.attempt_id

@@ -154,6 +154,12 @@ class TestPythonExecutor(SupervisedContract):
         again, _ = self.run("nothing")
         assert again.succeeded
 
+    def test_a_child_whose_op_has_failed_runs_no_other(self):
+        before = self.outputs(self.launch("warm_ops:identity"))
+        self.run("warm_ops:explode")
+        after = self.outputs(self.launch("warm_ops:identity"))
+        assert after["pid"] != before["pid"]
+
     def test_an_op_that_changes_the_json_module_is_answered_for_all_the_same(self):
         outcome, _ = self.run("warm_ops:patch_the_encoder")
         assert not outcome.lost

@@ -178,6 +178,19 @@ def test_a_report_that_can_not_be_stored_keeps_back_no_other(make_agent, options
     assert agent.held == {}
 
 
+def test_an_attempt_whose_timeout_nobody_keeps_is_stopped(make_agent, options, monkeypatch):
+    options["script"] = lambda _: Script()
+    run = make_run(timeout_s=60)
+    agent = make_agent()
+    tick(agent)
+    assert state_of(run) == (S.RUNNING, 1)
+    (held,) = agent.held.values()
+    held.launched_at -= 3600
+    monkeypatch.setattr(agent, "_listen_at", 0.0)
+    tick(agent)
+    assert Attempt.objects.get(run=run).error_message.startswith("stopped")
+
+
 def test_what_a_leaving_worker_stopped_does_not_fail(make_agent, options):
     options["script"] = lambda _: Script()
     run = make_run()

@@ -283,6 +283,7 @@ class Nursery:
             status = {"started": False, "stopped": True, "error": "stopped before it started"}
             self._answer(attempt, json.dumps(status).encode(), kept=0)
             return
+        self._watch_the_clock()  # if it was stopped for a while, the timeout came first
         attempt.stopped = attempt.stopped or not attempt.timed_out
         self._end_within(attempt, grace)
 

@@ -193,6 +193,7 @@ class _Runner:
         except BlockingIOError:
             return
         if signal.SIGTERM in numbers:
+            self._watch_the_clock()  # if it was stopped for a while, the timeout came first
             grace = workspace.read_grace(at=self.at)
             # Whatever ends it from now on, the op was not stopped if it had ended before.
             self.stopped = self.stopped or (self.status is None and not self.timed_out)

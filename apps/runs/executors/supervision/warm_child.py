@@ -133,6 +133,8 @@ class _WarmChild:
         status, result = self._call(order["python"], frame.body)
         flags = self._clean_up()
         body = b""
+        if status.get("exit_code"):
+            flags |= SPENT  # whatever made it fail may be in the process, and the next op may be another one
         if status.get("exit_code") == 0:
             status, body = self._outputs(result, wrote=flags & DIRTY)
         return _done(frame, status, body, began, flags)
