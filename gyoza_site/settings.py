@@ -298,6 +298,18 @@ GYOZA_MAX_BODY_BYTES = env.integer(
 )
 # Most bytes of a request body by path: the longest prefix decides.
 GYOZA_BODY_LIMITS = {"": 1024 * 1024, "/v0/": GYOZA_MAX_BODY_BYTES}
+GYOZA_MAX_INFLIGHT = env.integer(
+    "GYOZA_MAX_INFLIGHT",
+    5_000,
+    "Most requests under way in a web process, streams apart; 0 = unlimited.",
+    low=0,
+)
+GYOZA_MAX_HELD_BYTES = env.integer(
+    "GYOZA_MAX_HELD_BYTES",
+    128 * 1024 * 1024,
+    "Most bytes of request bodies that a web process holds at a time; what it makes of them takes some times as much.",
+    low=1,
+)
 GYOZA_MAX_INFLIGHT_PER_KEY = env.integer(
     "TOPICS_MAX_INFLIGHT_PER_KEY",
     1_000,

@@ -42,6 +42,12 @@ class TooLarge(Invalid):
     code = "payload_too_large"
 
 
+class Stalled(Invalid):
+    """The request body has stopped coming."""
+
+    code = "request_timeout"
+
+
 class UnsupportedMediaType(Invalid):
     """The content type is not one this path reads."""
 

@@ -1,13 +1,14 @@
-"""Request bodies, read with a limit that holds before they are in memory."""
+"""Request bodies, read with limits that hold before they are in memory: one for each, and one for all of them together."""
 
 from __future__ import annotations
 
+import asyncio
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from apps.core.errors import TooLarge
+from apps.core.errors import Stalled, Throttled, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
@@ -24,51 +25,96 @@ class ClientGone(Exception):
     """The client has left before its request was complete."""
 
 
+class Held:
+    """The bytes of one request's body, counted among those of all requests of this process until they are let go."""
+
+    __slots__ = ("size",)
+    total = 0
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def take(self, size: int) -> None:
+        """Count more bytes; raises Throttled if there are too many, unless this is the only request that has any."""
+        self.check(size)
+        self.size += size
+        Held.total += size
+
+    def check(self, size: int) -> None:
+        """Raise Throttled if so much more would be too many."""
+        most = settings.GYOZA_MAX_HELD_BYTES
+        if Held.total > self.size and Held.total + size > most:
+            raise Throttled(
+                "too many bytes of request bodies at once", limit="max_held_bytes", max=most
+            )
+
+    def let_go(self) -> None:
+        """Count nothing any more."""
+        Held.total -= self.size
+        self.size = 0
+
+
 def limit_for(path: str) -> int:
     """Return the most bytes a request to this path may carry; the longest prefix in the settings decides."""
     limits: dict[str, int] = settings.GYOZA_BODY_LIMITS
     return limits[max((prefix for prefix in limits if path.startswith(prefix)), key=len)]
 
 
-async def read_bytes(scope: Scope, receive: Receive, limit: int) -> bytes:
-    """Return the body; raises TooLarge as soon as that is certain, ClientGone if the client leaves."""
-    if _announced_length(scope) > limit:
-        raise _too_large(limit)
-    body = bytearray()
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        chunk: bytes = message.get("body", b"")
-        if len(body) + len(chunk) > limit:
-            raise _too_large(limit)
-        if not message.get("more_body", False):
-            # Most bodies come in one piece and are not copied.
-            return bytes(body + chunk) if body else chunk
+async def read_bytes(scope: Scope, receive: Receive, limit: int, held: Held) -> bytes:
+    """Return the body; raises TooLarge and Throttled as soon as that is certain, ClientGone if the client leaves."""
+    _judge(_announced_length(scope), limit, held)
+    chunk, more = await _receive(receive, held, limit)
+    if not more:
+        # Most bodies come in one piece and are not copied.
+        return chunk
+    body = bytearray(chunk)
+    while more:
+        chunk, more = await _receive_more(receive, held, limit)
         body += chunk
+    return bytes(body)
 
 
-async def read_file(scope: Scope, receive: Receive, limit: int) -> IO[bytes]:
+async def read_file(scope: Scope, receive: Receive, limit: int, held: Held) -> IO[bytes]:
     """Do as `read_bytes`, into a file that is in memory as long as it is small."""
-    if _announced_length(scope) > limit:
-        raise _too_large(limit)
+    _judge(_announced_length(scope), limit, held)
     file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     try:
-        more, total = True, 0
+        chunk, more = await _receive(receive, held, limit)
+        file.write(chunk)
         while more:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise ClientGone
-            total += len(message.get("body", b""))
-            if total > limit:
-                raise _too_large(limit)
-            file.write(message.get("body", b""))
-            more = message.get("more_body", False)
+            chunk, more = await _receive_more(receive, held, limit)
+            file.write(chunk)
     except BaseException:
         file.close()
         raise
     file.seek(0)
     return file
+
+
+async def _receive_more(receive: Receive, held: Held, limit: int) -> tuple[bytes, bool]:
+    # What has come so far is held: by nobody for ever.
+    try:
+        async with asyncio.timeout(settings.GYOZA_STALLED_SECONDS):
+            return await _receive(receive, held, limit)
+    except TimeoutError as exc:
+        raise Stalled from exc
+
+
+async def _receive(receive: Receive, held: Held, limit: int) -> tuple[bytes, bool]:
+    message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    chunk: bytes = message.get("body", b"")
+    if held.size + len(chunk) > limit:
+        raise _too_large(limit)
+    held.take(len(chunk))
+    return chunk, message.get("more_body", False)
+
+
+def _judge(announced: int, limit: int, held: Held) -> None:
+    if announced > limit:
+        raise _too_large(limit)
+    held.check(announced)
 
 
 def _too_large(limit: int) -> TooLarge:

@@ -75,6 +75,7 @@ class SlimRequest(ASGIRequest):
         self.content_params = None
         self._post_parse_error = False
         self._read_started = False
+        self.held = intake.Held()
 
     @cached_property
     def headers(self) -> ScopeHeaders:  # type: ignore[override]
@@ -86,7 +87,7 @@ class SlimRequest(ASGIRequest):
 
     async def take_body(self, limit: int) -> bytes:
         """Read the body; once."""
-        return await intake.read_bytes(self.scope, self.receive, limit)
+        return await intake.read_bytes(self.scope, self.receive, limit, self.held)
 
 
 class Answer:
@@ -114,6 +115,8 @@ async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send
         answer = await match.func.dispatch(request, match.kwargs)  # type: ignore[attr-defined]
     except ClientGone:
         return
+    finally:
+        request.held.let_go()
     is_head = scope["method"] == "HEAD"
     if isinstance(answer, Answer):
         headers = [

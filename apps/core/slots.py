@@ -1,4 +1,4 @@
-"""How many requests of one key are under way in this process (topics v0 §4.2)."""
+"""How many requests are under way in this process, in all and of one key (topics v0 §4.2)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-_under_way: Counter[UUID] = Counter()
+# By key; None stands for all of them.
+_under_way: Counter[UUID | None] = Counter()
 
 
 @contextmanager
 def held(key: UUID | None) -> Iterator[None]:
-    """Hold one of a key's slots during the block; raises Throttled if all are taken. No key, no limit."""
-    most = settings.GYOZA_MAX_INFLIGHT_PER_KEY
-    if key is None or not most:
-        yield
-        return
-    if _under_way[key] >= most:
-        raise Throttled("too many requests at once", limit="max_inflight_per_key", max=most)
+    """Hold a place during the block, one of a key's and one of all; raises Throttled if they are taken."""
+    with _one_of(None, settings.GYOZA_MAX_INFLIGHT, "max_inflight"):
+        if key is None:
+            yield
+            return
+        with _one_of(key, settings.GYOZA_MAX_INFLIGHT_PER_KEY, "max_inflight_per_key"):
+            yield
+
+
+@contextmanager
+def _one_of(key: UUID | None, most: int, limit: str) -> Iterator[None]:
+    if most and _under_way[key] >= most:
+        raise Throttled("too many requests at once", limit=limit, max=most)
     _under_way[key] += 1
     try:
         yield

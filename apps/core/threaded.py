@@ -16,7 +16,7 @@ from django.db import connections
 from django.http import HttpRequest
 from django.urls import set_script_prefix
 
-from apps.core import errors, intake, slim
+from apps.core import errors, intake, slim, slots
 from apps.core.api import exception_handler
 from apps.core.intake import ClientGone
 
@@ -45,14 +45,19 @@ class ThreadedDjango(BaseHandler):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
+        held = intake.Held()
         try:
-            body = await intake.read_file(scope, receive, intake.limit_for(scope["path"]))
+            # Whoever waits for a thread waits here, and they are not too many.
+            with slots.held(None):
+                body = await intake.read_file(scope, receive, intake.limit_for(scope["path"]), held)
+                response = await loop.run_in_executor(self._threads, self._respond, scope, body)
         except ClientGone:
             return
-        except errors.TooLarge as exc:
+        except (errors.TooLarge, errors.Stalled, errors.Throttled) as exc:
             await self._refuse(exc, scope, send)
             return
-        response = await loop.run_in_executor(self._threads, self._respond, scope, body)
+        finally:
+            held.let_go()
         try:
             if not response.streaming:
                 await send(slim.head_of(response))

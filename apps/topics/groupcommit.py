@@ -36,7 +36,7 @@ _GROUPS_AT_ONCE = 4
 _GROUP_RECORDS = 20_000
 _GROUP_BYTES = 16 * 1024 * 1024
 # What may wait before clients are told to come back later.
-_WAITING_BYTES = 256 * 1024 * 1024
+_WAITING_BYTES = 64 * 1024 * 1024
 
 # SQLSTATE classes: connection exception, operator intervention (shutdown, crash).
 _CONNECTION_LOST = frozenset({"08", "57"})
@@ -74,9 +74,13 @@ class Committer:
 
     def submit(self, append: Append) -> asyncio.Future[Written]:
         """Take an append into the next group."""
-        if self._waiting_bytes + append.size > _WAITING_BYTES:
+        if self._waiting and self._waiting_bytes + append.size > _WAITING_BYTES:
             commits.here.submit_full += 1
-            raise Throttled("more is being written than the disk takes")
+            raise Throttled(
+                "more is being written than the disk takes",
+                limit="max_waiting_bytes",
+                max=_WAITING_BYTES,
+            )
         future: asyncio.Future[Written] = self._loop.create_future()
         self._waiting[append] = future
         self._waiting_bytes += append.size

@@ -25,6 +25,7 @@ STATUS: dict[type[errors.GyozaError], int] = {
     errors.GyozaError: 500,
     errors.Invalid: 400,
     errors.TooLarge: 413,
+    errors.Stalled: 408,
     errors.UnsupportedMediaType: 415,
     errors.Unprocessable: 422,
     errors.Unauthorized: 401,

@@ -1,0 +1,119 @@
+"""topics v0 §4 and ⚑5: what is too much is refused at once with 429 and Retry-After, and never queued without bound."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from apps.core import intake
+from tests.contract.topics.conftest import JSON, refused
+from tests.contract.topics.test_13_diff import waits_on
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+    from concurrent.futures import Future
+
+    from tests.contract.topics.conftest import Api
+
+BODY = b'{"records":[{"data":1}]}'
+
+
+class SlowBody:
+    """A request whose body has begun to come, and comes to its end when told to."""
+
+    def __init__(self, api: Api, path: str = "/v0/topics/t", announced: int | None = None) -> None:
+        self._api = api
+        self._begun, self._told = asyncio.Event(), asyncio.Event()
+        headers = {"content-type": JSON}
+        if announced is not None:
+            headers["content-length"] = str(announced)
+        self._answer: Future[httpx.Response] = api.start(
+            api._client.post(path, content=self._parts(), headers=headers)
+        )
+        api.run(self._begun.wait())
+
+    def end(self) -> httpx.Response:
+        self._api._loop.call_soon_threadsafe(self._told.set)
+        return self._answer.result(60)
+
+    async def _parts(self) -> AsyncIterator[bytes]:
+        yield b" " * 80
+        self._begun.set()
+        await self._told.wait()
+        yield BODY
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_held_for_ever() -> Iterator[None]:
+    yield
+    assert intake.Held.total == 0
+
+
+def is_throttled(answer: httpx.Response, **detail: Any) -> None:
+    assert refused(answer, 429, "throttled") == detail
+    assert answer.headers["retry-after"] == "1"
+
+
+def test_bodies_that_come_at_once_are_held_within_a_limit(api: Api, settings: Any):
+    settings.GYOZA_MAX_HELD_BYTES = 110
+    slow = SlowBody(api)
+    is_throttled(api.post("/v0/topics/t", BODY + b" " * 20), limit="max_held_bytes", max=110)
+    assert api.post("/v0/topics/t", BODY).status_code == 201
+    assert slow.end().status_code == 200
+    assert api.post("/v0/topics/t", BODY + b" " * 20).status_code == 200
+
+
+def test_what_is_announced_as_too_much_is_not_read(api: Api, settings: Any):
+    settings.GYOZA_MAX_HELD_BYTES = 110
+    slow = SlowBody(api)
+    read: list[int] = []
+
+    async def parts() -> AsyncIterator[bytes]:
+        read.append(1)
+        yield BODY
+
+    headers = {"content-type": JSON, "content-length": "1000"}
+    answer = api.run(api._client.post("/v0/topics/t", content=parts(), headers=headers))
+    is_throttled(answer, limit="max_held_bytes", max=110)
+    assert read == []
+    slow.end()
+
+
+def test_one_body_alone_may_be_as_large_as_a_body_may_be(api: Api, settings: Any):
+    settings.GYOZA_MAX_HELD_BYTES = 10
+    assert api.post("/v0/topics/t", BODY).status_code == 201
+    assert SlowBody(api).end().status_code == 200
+
+
+def test_the_control_plane_holds_bodies_within_the_same_limit(api: Api, settings: Any):
+    settings.GYOZA_MAX_HELD_BYTES = 110
+    slow = SlowBody(api)
+    is_throttled(api.post("/runs", b" " * 40), limit="max_held_bytes", max=110)
+    slow.end()
+    slow = SlowBody(api, "/runs")
+    is_throttled(api.post("/v0/topics/t", BODY + b" " * 20), limit="max_held_bytes", max=110)
+    slow.end()
+
+
+def test_a_body_that_stops_coming_is_given_up(api: Api, settings: Any):
+    settings.GYOZA_STALLED_SECONDS = 0.01
+    slow = SlowBody(api)
+    refused(slow._answer.result(60), 408, "request_timeout")
+
+
+def test_so_many_requests_are_under_way_at_once(api: Api, settings: Any, redis: object):
+    settings.GYOZA_MAX_INFLIGHT = 1
+    api.write("t", 1)
+    waiting = api.begin("POST", "/v0/topics/t/diff", {"from_seq": 1, "wait_ms": 30_000})
+    waits_on(api, "t")
+    is_throttled(api.post("/v0/topics/t/diff", {}), limit="max_inflight", max=1)
+    is_throttled(api.get("/runs"), limit="max_inflight", max=1)
+    assert api.get("/health").status_code == api.get("/v0/health").status_code == 200
+    settings.GYOZA_MAX_INFLIGHT = 2
+    api.write("t", 2)
+    assert waiting.result(60).status_code == 200
+    settings.GYOZA_MAX_INFLIGHT = 1
+    assert api.post("/v0/topics/t/diff", {}).status_code == 200
