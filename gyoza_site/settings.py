@@ -301,7 +301,7 @@ GYOZA_BODY_LIMITS = {"": 1024 * 1024, "/v0/": GYOZA_MAX_BODY_BYTES}
 GYOZA_MAX_INFLIGHT = env.integer(
     "GYOZA_MAX_INFLIGHT",
     5_000,
-    "Most requests under way in a web process, streams apart; 0 = unlimited.",
+    "Most requests under way in a web process, streams apart, in each plane; 0 = unlimited.",
     low=0,
 )
 GYOZA_MAX_HELD_BYTES = env.integer(

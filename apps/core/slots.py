@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-# By key; None stands for all of them.
-_under_way: Counter[UUID | None] = Counter()
+# Of the data plane, of the control plane, and by key.
+_DATA, _CONTROL = "data", "control"
+_under_way: Counter[UUID | str] = Counter()
 
 
 @contextmanager
 def held(key: UUID | None) -> Iterator[None]:
-    """Hold a place during the block, one of a key's and one of all; raises Throttled if they are taken."""
-    with _one_of(None, settings.GYOZA_MAX_INFLIGHT, "max_inflight"):
+    """Hold a place in the data plane during the block, and one of a key's; raises Throttled if they are taken."""
+    with _one_of(_DATA, settings.GYOZA_MAX_INFLIGHT, "max_inflight"):
         if key is None:
             yield
             return
@@ -30,7 +31,14 @@ def held(key: UUID | None) -> Iterator[None]:
 
 
 @contextmanager
-def _one_of(key: UUID | None, most: int, limit: str) -> Iterator[None]:
+def held_for_thread() -> Iterator[None]:
+    """Hold a place in the control plane during the block, waiting for a thread or having one; raises Throttled."""
+    with _one_of(_CONTROL, settings.GYOZA_MAX_INFLIGHT, "max_inflight"):
+        yield
+
+
+@contextmanager
+def _one_of(key: UUID | str, most: int, limit: str) -> Iterator[None]:
     if most and _under_way[key] >= most:
         raise Throttled("too many requests at once", limit=limit, max=most)
     _under_way[key] += 1

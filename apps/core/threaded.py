@@ -48,7 +48,7 @@ class ThreadedDjango(BaseHandler):
         held = intake.Held()
         try:
             # Whoever waits for a thread waits here, and they are not too many.
-            with slots.held(None):
+            with slots.held_for_thread():
                 body = await intake.read_file(scope, receive, intake.limit_for(scope["path"]), held)
                 response = await loop.run_in_executor(self._threads, self._respond, scope, body)
         except ClientGone:
