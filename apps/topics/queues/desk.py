@@ -34,7 +34,7 @@ _VERDICTS_PER_PASS = 20_000
 # What may wait at one desk before clients are told to come back later.
 _MOST_WAITING = 50_000
 # How long a process that ends waits for what it was asked.
-_CLOSE_SECONDS = 5.0
+CLOSE_SECONDS = 5.0
 
 
 class _Office:
@@ -53,14 +53,14 @@ def channel(name: str) -> str:
     return f"queue:{name}"
 
 
-async def claim(name: str, order: Claim) -> Claimed:
+async def claim(name: str, wanted: Claim) -> Claimed:
     """Lease jobs of a queue; raises TopicNotFound, NotAQueue or Throttled."""
-    return cast("Claimed", await _submit(name, order))
+    return cast("Claimed", await order(name, wanted))
 
 
-async def decide(name: str, order: Verdict) -> Decided:
+async def decide(name: str, verdict: Verdict) -> Decided:
     """Ack, nack or extend jobs of a queue; raises as `claim`. If the caller is cancelled it is done all the same."""
-    return cast("Decided", await _submit(name, order))
+    return cast("Decided", await order(name, verdict))
 
 
 def release(node: bytes, jobs: Iterable[Leased]) -> Nack:
@@ -69,7 +69,8 @@ def release(node: bytes, jobs: Iterable[Leased]) -> Nack:
     return Nack(node, [job.seq for job in given], [job.lease for job in given])
 
 
-def _submit(name: str, order: Order) -> asyncio.Future[Outcome]:
+def order(name: str, wanted: Order) -> asyncio.Future[Outcome]:
+    """Hand in an order and return what will come of it."""
     loop = asyncio.get_running_loop()
     office = _offices.get(loop)
     if office is None:
@@ -78,7 +79,7 @@ def _submit(name: str, order: Order) -> asyncio.Future[Outcome]:
     desk = office.desks.get(name)
     if desk is None:
         desk = office.desks[name] = Desk(loop, office, name)
-    return desk.submit(order)
+    return desk.submit(wanted)
 
 
 async def close() -> None:
@@ -88,7 +89,7 @@ async def close() -> None:
         return
     left = [future for desk in office.desks.values() for future in desk.open_orders()]
     if left:
-        await asyncio.wait(left, timeout=_CLOSE_SECONDS)
+        await asyncio.wait(left, timeout=CLOSE_SECONDS)
 
 
 class Desk:

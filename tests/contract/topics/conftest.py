@@ -14,6 +14,7 @@ from apps.core import asyncdb
 from apps.core.asgi import Application
 from apps.core.sse import hub
 from apps.topics import services, touches
+from apps.topics.queues import rooms
 from apps.topics.routers import forwarder
 from apps.topics.watch import pages, streams
 from tests.contract.topics.sse import Stream
@@ -119,6 +120,7 @@ def api(
 
     async def close() -> None:
         await client._client.aclose()
+        await rooms.close()
         await streams.close()
         await pages.close()
         await touches.close()

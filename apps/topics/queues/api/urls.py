@@ -9,4 +9,5 @@ urlpatterns = [
     path("v0/topics/<str:topic>/ack", views.AckView.as_view(), name="queue-ack"),
     path("v0/topics/<str:topic>/nack", views.NackView.as_view(), name="queue-nack"),
     path("v0/topics/<str:topic>/extend", views.ExtendView.as_view(), name="queue-extend"),
+    path("v0/topics/<str:topic>/work", views.WorkView.as_view(), name="queue-work"),
 ]

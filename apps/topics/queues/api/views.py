@@ -7,15 +7,18 @@ import msgspec
 
 from apps.core.dataplane import View, body_of, require_json, respond
 from apps.core.errors import Invalid
+from apps.core.sse.stream import follow_news, response
 from apps.topics import batch
 from apps.topics.api.bodies import parse
 from apps.topics.api.views import ms_since
-from apps.topics.queues import desk, passes
+from apps.topics.api.watch import accept_stream
+from apps.topics.queues import desk, passes, rooms
 from apps.topics.queues.api import bodies
 from apps.topics.queues.orders import Ack, Claim, Extend, Nack
+from apps.topics.queues.rooms import Worker
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponseBase
 
     from apps.access.auth import Caller
     from apps.core.slim import Answer
@@ -106,6 +109,27 @@ class ExtendView(View):
                 ms_since(started),
             )
         )
+
+
+class WorkView(View):
+    scope = {"GET": "read+write"}
+    other = "write"
+    named = "topic"
+    query_token = True
+    is_stream = True
+    frames = rooms.KINDS
+
+    async def get(self, request: HttpRequest, caller: Caller, topic: str) -> HttpResponseBase:
+        accept_stream(request)
+        node = bodies.claimed_node(request.GET.get("node", ""))
+        most = bodies.clamped_max(bodies.integer(request.GET, "max") or 1)
+        lease_ms = bodies.integer(request.GET, "lease_ms")
+        await passes.open_queue(topic)
+        worker = Worker(
+            topic, node, most, None if lease_ms is None else bodies.clamped_lease(lease_ms)
+        )
+        following = follow_news(worker, worker.read, farewell=worker.farewell)
+        return response(following, cache_control="no-store")
 
 
 async def _verdict(request: HttpRequest, decoder: msgspec.json.Decoder[bodies.Body]) -> bodies.Body:
