@@ -1,4 +1,4 @@
-"""POST /runs → RUNNING on an idle system, leg by leg, and the memory of a worker at rest (design.md §10).
+"""POST /runs → RUNNING on an idle system ÷ the 15 ms it may take, leg by leg (design.md §10).
 
 python -m benchmarks.run_latency [--runs 200] [--pause 0.05]
 
@@ -18,13 +18,11 @@ from http.client import HTTPConnection
 from pathlib import Path
 from statistics import quantiles
 
-import psutil
 import psycopg
 
 from tests.system import System, durable_system
 
 LIMIT_MS = 15.0
-LIMIT_MB = 150
 BODY = json.dumps({"python": "tests.ops:noop", "event_delivery": {"topic": "latency"}})
 
 # When a run's row was made, and when the transactions committed that told of ASSIGNED and STARTED; created_at, assigned_at
@@ -77,11 +75,6 @@ def legs(gyoza: System, times: dict[str, tuple[float, float]]) -> dict[str, list
     return found
 
 
-def resident_mb(gyoza: System) -> float:
-    """Return what the worker process itself holds, in MB."""
-    return psutil.Process(gyoza.processes["worker"].pid).memory_info().rss / 2**20
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
@@ -103,10 +96,6 @@ def main() -> None:
             print(f"{name:30} p50 {cuts[49]:6.1f} ms   p95 {cuts[94]:6.1f} ms")
         p50 = quantiles(found["POST → RUNNING"], n=100)[49]
         print(f"POST → RUNNING, idle: p50 ÷ {LIMIT_MS:.0f} ms = {p50 / LIMIT_MS:.2f} (at most 1)")
-        resident = resident_mb(gyoza)
-        print(
-            f"worker at rest: {resident:.0f} MB ÷ {LIMIT_MB} MB = {resident / LIMIT_MB:.2f} (at most 1)"
-        )
 
 
 if __name__ == "__main__":

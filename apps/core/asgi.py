@@ -10,9 +10,9 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, get_resolver, resolve
 
-from apps.core import lifespan, slim
+from apps.core import lifespan, memory, slim
 from apps.core.threaded import ThreadedDjango
 
 if TYPE_CHECKING:
@@ -47,6 +47,9 @@ class Application:
             if message["type"] == "lifespan.startup":
                 lifespan.reopen()
                 lifespan.drain_on_signals()
+                # The first request would load it, after the collector has been told what stays.
+                _ = get_resolver(settings.ROOT_URLCONF).url_patterns
+                memory.settle()
                 await send({"type": "lifespan.startup.complete"})
             else:
                 await lifespan.close()

@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from apps.core.errors import Invalid
+from apps.core.errors import MOST_COMPLAINTS, Invalid
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -159,6 +159,8 @@ class Body:
         for index, value in enumerate(self.array(name)):
             if isinstance(value, str):
                 read.append(value)
+            elif len(self.errors) > MOST_COMPLAINTS:
+                break  # nobody would hear of it
             else:
                 self.fail(f"{name}.{index}", f"must be a string, got {shown(value)}")
         return read

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+# Most complaints that one answer lists; a body of 1 MiB could earn 350,000.
+MOST_COMPLAINTS = 1000
+
 
 class GyozaError(Exception):
     """Something the caller should hear about."""
@@ -26,13 +29,15 @@ class Invalid(GyozaError):
 
     @classmethod
     def of(cls, errors: list[tuple[str, str]], *, where: str = "body") -> Invalid:
-        """Build one error that names every bad field: `detail.errors` = [{field, message}].
+        """Build one error that names every bad field: `detail.errors` = [{field, message}], a thousand at most.
 
         `where` is body, query or path; only the dialect of `/api/v1` tells.
         """
-        listed = [{"field": field, "message": message} for field, message in errors]
+        listed = [
+            {"field": field, "message": message} for field, message in errors[:MOST_COMPLAINTS]
+        ]
         first = f"{listed[0]['field']}: {listed[0]['message']}" if listed else ""
-        more = f" (and {len(listed) - 1} more)" if len(listed) > 1 else ""
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
         return cls(first + more, errors=listed, **({} if where == "body" else {"where": where}))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from itertools import accumulate
 from typing import Any
 
 from apps.core.errors import Invalid
@@ -19,6 +20,9 @@ LEAST_INTEGER, GREATEST_INTEGER = -(2**63), 2**64 - 1
 # a search in translated bytes sees it ten times as fast as a regular expression.
 _DIGITS_ALIKE = bytes.maketrans(b"123456789E", b"000000000e")
 _BIG_NUMBERS = (b"0" * 19, b"e000", b"e+000")
+# A bracket as a step into or out of a level, in a signed byte.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 # Raw UTF-8 can't carry a surrogate and the parser refuses a raw NUL: both come as escapes only.
 _BAD_ESCAPE = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 
@@ -33,6 +37,8 @@ def read_json(body: bytes) -> JSON:
         text = body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise Invalid(f"the body is not UTF-8 at byte {exc.start}") from exc
+    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deeper(body, MAX_DEPTH):
+        raise Invalid(f"the body is nested deeper than {MAX_DEPTH}")
     shapes = body.translate(_DIGITS_ALIKE)
     decoder = _CHECKING_NUMBERS if any(n in shapes for n in _BIG_NUMBERS) else _TRUSTING_NUMBERS
     try:
@@ -40,10 +46,6 @@ def read_json(body: bytes) -> JSON:
     except json.JSONDecodeError as exc:
         message = f"the body is not JSON: {exc.msg} at line {exc.lineno} column {exc.colno}"
         raise Invalid(message) from exc
-    except RecursionError as exc:
-        raise _too_deep() from exc
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deeper(value, MAX_DEPTH):
-        raise _too_deep()
     if _BAD_ESCAPE.search(body):
         _refuse_bad_text(value)
     return value
@@ -91,23 +93,15 @@ def _shown(text: str) -> str:
     return json.dumps(short)
 
 
-def _too_deep() -> Invalid:
-    return Invalid(f"the body is nested deeper than {MAX_DEPTH}")
+def _is_deeper(body: bytes, limit: int) -> bool:
+    """Say whether a JSON document nests deeper than `limit`, without parsing it; of other texts, whether they would.
 
-
-def _is_deeper(value: JSON, limit: int) -> bool:
-    """Say whether a value nests deeper than `limit`, looking at one level after the other."""
-    boxes = [value] if isinstance(value, dict | list) else []
-    for _ in range(limit):
-        if not boxes:
-            return False
-        boxes = [
-            child
-            for box in boxes
-            for child in (box.values() if type(box) is dict else box)
-            if type(child) is dict or type(child) is list
-        ]
-    return bool(boxes)
+    Strings are cut out, and of the rest all but the brackets, which are then added up.
+    """
+    text = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
+    outside = b"".join(text.split(b'"')[::2]) if b'"' in text else text
+    steps = memoryview(outside.translate(_STEPS, _NO_BRACKETS)).cast("b")
+    return max(accumulate(steps), default=0) > limit
 
 
 def _refuse_bad_text(value: JSON) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from celery import shared_task
 from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 
+from apps.core import memory
 from apps.core.queue import answer_nudge
 from apps.runs import sweeps, workerprocess
 from apps.runs.services import CLAIM_TASK
@@ -28,6 +29,7 @@ def start_agent(sender: Any, **_: Any) -> None:
     # A worker that does not listen for work (celery -Q gyoza) does sweeps and maintenance only.
     if any(queue.alias == "gyoza.wake" for queue in sender.app.amqp.queues.consume_from.values()):
         workerprocess.start()
+    memory.settle()
 
 
 @worker_shutting_down.connect

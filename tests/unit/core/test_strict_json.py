@@ -124,3 +124,14 @@ def test_it_survives_a_depth_bomb(bomb):
 def test_it_wants_an_object_where_one_is_expected(body):
     with pytest.raises(Invalid, match="must be a JSON object"):
         read_object(body)
+
+
+@pytest.mark.parametrize(
+    "text", [rb'"\\"', rb'"\\\"["', rb'"[\""', rb'"\\\\",["["]', rb'"]","]",[["]"]]']
+)
+def test_brackets_and_quotes_in_strings_are_not_counted(text: bytes):
+    body = b"[" * 61 + text + b"]" * 61
+    padded = b"[" + body + b",[]" * MAX_DEPTH + b"]"
+    assert read_json(padded) == json.loads(padded)
+    with pytest.raises(Invalid, match="deeper than 64"):
+        read_json(b"[" * 3 + padded + b"]" * 3)
