@@ -71,19 +71,27 @@ class Migration(migrations.Migration):
             " WHERE r.position < s.head",
             "DROP VIEW topics_behind",
         ),
-        # What the gaps of a topic mean to a reader whose next seq is start + 1: `floor`, the end of the last gap below
-        # the oldest live record; `ends`, the end of the gap it stands in; `begins`, the first seq of the gap ahead.
+        # The two questions of every read, for the few topics that are fed or have gaps: `is_fed AND …`, `CASE WHEN
+        # has_gaps …`. In plpgsql because SQL functions become part of the reader's plan, where they cost the others too.
         migrations.RunSQL(
+            "CREATE FUNCTION topics_is_owed(topic bigint) RETURNS boolean LANGUAGE plpgsql STABLE AS $$"
+            " BEGIN RETURN EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = topic); END $$",
+            "DROP FUNCTION topics_is_owed",
+        ),
+        # What gaps mean to a reader whose next seq is start + 1: `floor`, the end of the last gap below the oldest live
+        # record; `ends`, the end of the gap it stands in; `begins`, the first seq of the gap ahead.
+        migrations.RunSQL(
+            "CREATE TYPE topics_gaps AS (floor bigint, ends bigint, begins bigint);"
             "CREATE FUNCTION topics_gaps_at(topic bigint, earliest bigint, start bigint)"
-            " RETURNS TABLE (floor bigint, ends bigint, begins bigint) LANGUAGE sql STABLE"
-            " BEGIN ATOMIC"
-            " SELECT (SELECT max(g.last_seq) FROM topics_gap g WHERE g.topic_id = topic AND g.last_seq < earliest),"
-            " (SELECT max(g.last_seq) FROM topics_gap g"
-            "  WHERE g.topic_id = topic AND g.last_seq > start AND g.first_seq <= start + 1),"
-            " (SELECT g.first_seq FROM topics_gap g"
-            "  WHERE g.topic_id = topic AND g.last_seq > start AND g.first_seq > start + 1"
-            "  ORDER BY g.last_seq LIMIT 1);"
-            " END",
-            "DROP FUNCTION topics_gaps_at",
+            " RETURNS topics_gaps LANGUAGE plpgsql STABLE AS $$"
+            " DECLARE found topics_gaps; BEGIN"
+            " SELECT max(g.last_seq) INTO found.floor FROM topics_gap g"
+            "  WHERE g.topic_id = topic AND g.last_seq < earliest;"
+            " SELECT max(g.last_seq) FILTER (WHERE g.first_seq <= start + 1),"
+            "  min(g.first_seq) FILTER (WHERE g.first_seq > start + 1) INTO found.ends, found.begins"
+            "  FROM (SELECT first_seq, last_seq FROM topics_gap"
+            "        WHERE topic_id = topic AND last_seq > start ORDER BY last_seq LIMIT 2) AS g;"
+            " RETURN found; END $$",
+            "DROP FUNCTION topics_gaps_at; DROP TYPE topics_gaps",
         ),
     ]

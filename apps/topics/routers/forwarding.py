@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from enum import Enum, auto
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -22,7 +23,7 @@ from apps.topics.routers.copies import Original, Route, copy_of
 from apps.topics.states import Guarantee
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from apps.core.asyncdb import Connection
     from apps.topics.batch import Record
@@ -109,7 +110,7 @@ class _Pass:
         if gap is not None:
             await self._lose(conn, gap.gap_to - position)
             return await self._advance(conn, gap.gap_to, gap.gap_to - position)
-        return await self._copy(conn, rows)
+        return await self._copy(conn)
 
     def tell(self) -> None:
         """Wake who waits for the destination, once what this pass did is committed."""
@@ -117,21 +118,21 @@ class _Pass:
             wakeups.announce_soon(*map(channel, self.grown))
             listeners.wake([topic for topic, has_listeners in self.grown.items() if has_listeners])
 
-    async def _copy(self, conn: Connection, rows: list[dict[str, Any]]) -> _Outcome:
-        found = [row for row in rows if row["seq"] is not None]
+    async def _copy(self, conn: Connection) -> _Outcome:
         # Behind the last record there may be deleted ones, which an empty page passes over.
-        position = found[-1]["seq"] if found else self.row["until"]
-        copies: list[tuple[int, Record]] = []
-        for row in found:
-            copy = copy_of(_original(row), self.route) if row["matches"] else None
-            if copy is not None:
-                copies.append((row["seq"], copy))
+        position = self.row["read_to"] or self.row["until"]
+        copies = [
+            (original.seq, copy)
+            for original in _originals(self.row)
+            if (copy := copy_of(original, self.route)) is not None
+        ]
         if self.row["dest_has_cap"] or settings.GYOZA_MAX_TOTAL_BYTES:
             return await self._copy_judged(conn, copies, position)
         # The destination is locked last, for as long as the statement and the commit take.
         outcome = await self._advance(conn, position, len(copies))
         if copies and not await self._append(conn, [copy for _, copy in copies], roomy_only=True):
-            # It has a cap by now, or Postgres has come back from a crash.
+            # It has a cap by now, or Postgres has come back from a crash. Nothing is dealt with yet.
+            await self._advance(conn, self.row["position"], 0)
             return await self._copy_judged(conn, copies, position)
         return outcome
 
@@ -153,22 +154,24 @@ class _Pass:
             room.take(1, copy.size)
             bytes_left = None if bytes_left is None else bytes_left - copy.size
             fitting += 1
-        if fitting == 0 and room.can_never_take(1, copies[0][1].size):
-            # It would stop the router for ever. Whoever reads the destination is told (§1: loss is announced).
-            seq = copies[0][0]
-            log.warning("router %s: %s can never hold record %d", self.route.router, dest, seq)
-            await self._lose(conn, 1)
-            return await self._advance(conn, seq, 1)
+        if fitting == 0:
+            return await self._refused(conn, room, copies[0])
         if fitting < len(copies):
-            # The records before the one that doesn't fit are dealt with.
+            # The records before the one that doesn't fit are dealt with; the next pass sees whether it ever will.
             position = copies[fitting][0] - 1
-        if fitting:
-            accepted = [copy for _, copy in copies[:fitting]]
-            await self._append(conn, accepted, roomy_only=False)
-            if self.row["dest_has_cap"]:
-                await eviction.evict_async(conn, topic["id"], chunk=2 * fitting)
-        await self._advance(conn, position, fitting)
-        return _Outcome.DONE if fitting < len(copies) else self._after(position)
+        await self._append(conn, [copy for _, copy in copies[:fitting]], roomy_only=False)
+        if self.row["dest_has_cap"]:
+            await eviction.evict_async(conn, topic["id"], chunk=2 * fitting)
+        return await self._advance(conn, position, fitting)
+
+    async def _refused(self, conn: Connection, room: Room, first: tuple[int, Record]) -> _Outcome:
+        seq, copy = first
+        if not room.can_never_take(1, copy.size):
+            return _Outcome.DONE
+        # It would stop the router for ever. Whoever reads the destination is told (§1: loss is announced).
+        log.warning("%s: %s can never hold record %d", self.route.router, self.row["dest"], seq)
+        await self._lose(conn, 1)
+        return await self._advance(conn, seq, 1)
 
     async def _append(
         self, conn: Connection, copies: Sequence[Record], *, roomy_only: bool
@@ -220,17 +223,9 @@ def _route(row: dict[str, Any]) -> Route:
     )
 
 
-def _original(row: dict[str, Any]) -> Original:
-    return Original(
-        seq=row["seq"],
-        size=row["size"],
-        kind=row["kind"],
-        trail=row["trail"],
-        tag=row["tag"],
-        node=row["node"],
-        data=row["data"],
-        meta=row["meta"],
-    )
+def _originals(row: dict[str, Any]) -> Iterable[Original]:
+    columns = ("seqs", "sizes", "kinds", "trails", "tags", "nodes", "datas", "metas")
+    return starmap(Original, zip(*(row[name] or () for name in columns), strict=True))
 
 
 def _marks(row: dict[str, Any]) -> Marks:

@@ -6,15 +6,17 @@ WITH topic AS (
          (ttl_ms > 0 AND coalesce(earliest_ts < %(now)s::bigint - ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
            AS is_stale,
          -- Read all the same: the second read takes what there is (§16.4).
-         is_fed AND EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = t.id) AS is_behind,
+         is_fed AND topics_is_owed(id) AS is_behind,
          CASE WHEN %(after)s::bigint > head THEN earliest - 1 ELSE greatest(%(after)s::bigint, earliest - 1) END AS start
   FROM topics_topic t
   WHERE name = %(name)s::text
 ), span AS (
-  SELECT t.*, greatest(t.source_floor, g.floor) AS lost_floor, g.ends AS gap_end,
-         coalesce(g.ends, t.start) AS behind, coalesce(g.begins - 1, t.head) AS until
-  FROM topic t
-  LEFT JOIN LATERAL (SELECT * FROM topics_gaps_at(t.id, t.earliest, t.start) WHERE t.has_gaps) AS g ON true
+  SELECT g.*, greatest(g.source_floor, (g.gaps).floor) AS lost_floor, (g.gaps).ends AS gap_end,
+         coalesce((g.gaps).ends, g.start) AS behind, coalesce((g.gaps).begins - 1, g.head) AS until
+  FROM (
+    -- OFFSET 0: else it is all evaluated again wherever it is named below.
+    SELECT t.*, CASE WHEN t.has_gaps THEN topics_gaps_at(t.id, t.earliest, t.start) END AS gaps FROM topic t OFFSET 0
+  ) AS g
 )
 SELECT t.id, t.head, t.earliest, t.cap_floor, t.ttl_floor, t.lost_floor AS source_floor, t.gap_end, t.until,
        t.is_stale OR t.is_behind AS unsettled,

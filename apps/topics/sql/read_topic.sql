@@ -5,6 +5,6 @@ SELECT id, name, kind, ttl_ms, cap_records, cap_bytes, discard, durability, prio
        -- Nothing is told until retention, or what a crash of Postgres left, has been written down (B.4, B.12).
        (ttl_ms > 0 AND coalesce(earliest_ts < %(now)s::bigint - ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
          -- Nor before what was written to the source of a router is here (§16.4).
-         OR (is_fed AND EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = t.id)) AS unsettled
+         OR (is_fed AND topics_is_owed(id)) AS unsettled
 FROM topics_topic t
 WHERE name = %(name)s::text
