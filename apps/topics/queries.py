@@ -235,7 +235,7 @@ async def queue_counters(counts: Mapping[int, int]) -> dict[int, QueueCounters]:
     found = await sql.run_async(
         "topics/queues/queue_counters",
         topic_ids=pgarray.bigints(list(counts)),
-        now=settling.now_ms(),
+        now=eviction.now_ms(),
     )
     # A queue of which no job was ever claimed has no row.
     counters = {topic_id: QueueCounters(count, 0, 0) for topic_id, count in counts.items()}
@@ -252,7 +252,7 @@ async def queue_counters(counts: Mapping[int, int]) -> dict[int, QueueCounters]:
 
 async def count_leases() -> int:
     """Return how many leases on live jobs have not expired, over all queues."""
-    found = await sql.run_async("topics/queues/count_leases", now=settling.now_ms())
+    found = await sql.run_async("topics/queues/count_leases", now=eviction.now_ms())
     return int(found.rows[0]["leases"])
 
 

@@ -8,24 +8,7 @@ looks (§16.4).
 from __future__ import annotations
 
 from apps.topics import eviction
-from apps.topics.eviction import (
-    evict,
-    evict_async,
-    now_ms,
-    skip_lost_seqs,
-    skip_lost_seqs_async,
-)
 from apps.topics.routers import forwarder, forwarding
-
-__all__ = [
-    "evict",
-    "evict_async",
-    "now_ms",
-    "settle",
-    "settle_async",
-    "skip_lost_seqs",
-    "skip_lost_seqs_async",
-]
 
 
 def settle(name: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from apps.core import sql
-from apps.topics import settling
+from apps.topics import eviction
 from apps.topics.names import can_be_looked_up
 
 
 def lock(name: str) -> None:
     """Lock a queue until the transaction ends, before its topic is locked; nothing if no job was ever claimed of it."""
     if can_be_looked_up(name):
-        sql.run_bound("topics/queues/lock_queue", name=name, now=settling.now_ms())
+        sql.run_bound("topics/queues/lock_queue", name=name, now=eviction.now_ms())
 
 
 def let_go(topic_id: int) -> None:

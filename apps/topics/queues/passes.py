@@ -11,7 +11,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from apps.core import asyncdb, pgarray, sql
-from apps.topics import settling
+from apps.topics import eviction, settling
 from apps.topics.errors import NotAQueue, TopicNotFound
 from apps.topics.queues import dead_letters, dealing, verdicts, windows
 from apps.topics.queues.orders import Ack, Claim, Claimed, Decided, Depth, Effects, Leased, Verdict
@@ -77,7 +77,7 @@ async def lock_queue(conn: Connection, name: str) -> dict[str, Any]:
         # Postgres has no NUL in text.
         if "\0" not in name:
             found = await sql.run_async(
-                "topics/queues/lock_queue", on=conn, name=name, now=settling.now_ms()
+                "topics/queues/lock_queue", on=conn, name=name, now=eviction.now_ms()
             )
             if found.rows:
                 return found.rows[0]
@@ -102,7 +102,7 @@ class Pass:
         self.conn = conn
         self.name = name
         self.row = row
-        self.now = settling.now_ms()
+        self.now = eviction.now_ms()
         self.counters = Counters(**{name: row[name] for name in _COUNTERS})
         # Live records of the topic.
         self.count = 0

@@ -51,13 +51,13 @@ async def close() -> None:
 
 def catch_up_now(dest: str) -> None:
     """Do as `forwarding.catch_up` from sync code."""
-    if sql.run_bound("topics/find_owed", name=dest).rows:
+    if sql.run_bound("topics/routers/find_owed", name=dest).rows:
         threads.run_here(_to_the_end(forwarding.catch_up(dest)))
 
 
 def sweep() -> None:
     """Forward all that is due, wherever a wake-up was lost."""
-    sources = [row["name"] for row in sql.run_bound("topics/find_behind").rows]
+    sources = [row["name"] for row in sql.run_bound("topics/routers/find_behind").rows]
     if sources:
         threads.run_here(_to_the_end(_wake(sources)))
 

@@ -40,13 +40,13 @@ async def catch_up(dest: str) -> None:
 
     Copies that a full topic has no room for stay owed.
     """
-    for owed in (await sql.run_async("topics/find_owed", name=dest)).rows:
+    for owed in (await sql.run_async("topics/routers/find_owed", name=dest)).rows:
         await forward(owed["router_id"], until=owed["head"])
 
 
 async def forward_from(source: str) -> None:
     """Copy what a topic has now, by each of its routers."""
-    for due in (await sql.run_async("topics/find_due", name=source)).rows:
+    for due in (await sql.run_async("topics/routers/find_due", name=source)).rows:
         await forward(due["router_id"], until=due["head"])
 
 
@@ -88,7 +88,7 @@ class _Pass:
         """Copy the next records, or tell the destination of the next that are lost."""
         rows = await _run(
             conn,
-            "topics/read_source",
+            "topics/routers/read_source",
             router_id=self.router_id,
             limit=PASS_RECORDS,
             budget=PASS_BYTES,
@@ -185,13 +185,13 @@ class _Pass:
 
     async def _lose(self, conn: Connection, seqs: int) -> None:
         dest = self.row["dest"]
-        rows = await _run(conn, "topics/lose_seqs", topic_id=self.row["dest_id"], seqs=seqs)
+        rows = await _run(conn, "topics/routers/lose_seqs", topic_id=self.row["dest_id"], seqs=seqs)
         self.grown[dest] = rows[0]["has_listeners"]
 
     async def _advance(self, conn: Connection, position: int, forwarded: int) -> _Outcome:
         await _run(
             conn,
-            "topics/advance_router",
+            "topics/routers/advance_router",
             router_id=self.router_id,
             position=position,
             forwarded_total=self.row["forwarded_total"] + forwarded,

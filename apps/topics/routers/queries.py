@@ -49,7 +49,7 @@ async def get_router(router: str) -> RouterState:
     """Return a router as it is; raises RouterNotFound."""
     rows: list[dict[str, Any]] = []
     if can_be_looked_up(router):
-        rows = (await sql.run_async("topics/read_router", name=router)).rows
+        rows = (await sql.run_async("topics/routers/read_router", name=router)).rows
     if not rows:
         raise RouterNotFound.of(router)
     [row] = rows
@@ -90,7 +90,7 @@ async def list_routers(
     if not all(can_be_looked_up(text) for text in (source or "", dest or "", *prefixes)):
         return []
     found = await sql.run_async(
-        "topics/list_routers",
+        "topics/routers/list_routers",
         lows=pgarray.texts([low.encode() for low, _ in ranges]),
         highs=pgarray.texts([high.encode() for _, high in ranges]),
         after=after,

@@ -20,7 +20,7 @@ import psycopg
 from apps.core import lifespan, pgarray, sql
 from apps.core.sse import hub
 from apps.core.sse.subscription import BLIND_SECONDS, Subscription
-from apps.topics import queries, settling, touches
+from apps.topics import eviction, queries, touches
 
 if TYPE_CHECKING:
     from apps.topics.queries import JsonPage
@@ -270,7 +270,7 @@ class Tails:
         if not tails:
             return
         names = pgarray.texts([tail.name.encode() for tail in tails])
-        found = await sql.run_async("topics/poll_topics", names=names, now=settling.now_ms())
+        found = await sql.run_async("topics/poll_topics", names=names, now=eviction.now_ms())
         rows = {row["name"]: row for row in found.rows}
         for tail in tails:
             row = rows.get(tail.name)

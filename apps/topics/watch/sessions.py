@@ -11,7 +11,7 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import NotFound, Throttled
-from apps.topics import settling
+from apps.topics import eviction, settling
 from apps.topics.errors import TopicNotFound
 from apps.topics.names import can_be_looked_up
 from apps.topics.watch.pages import Selection
@@ -98,7 +98,7 @@ async def create(
 ) -> str:
     """Store a session and return its name, which nobody can guess; raises Throttled if there are too many."""
     wid = f"wid_{secrets.token_urlsafe(16)}"
-    now = settling.now_ms()
+    now = eviction.now_ms()
     most = settings.GYOZA_MAX_WATCH_SESSIONS
     async with asyncdb.transaction() as conn:
         if most:
@@ -124,7 +124,7 @@ async def get(wid: str) -> Session:
     """Return a session; raises NotFound for one that is unknown or was not used for too long."""
     rows = []
     if len(wid) <= 64 and wid.isascii() and "\0" not in wid:
-        rows = (await sql.run_async("topics/find_watch", wid=wid, now=settling.now_ms())).rows
+        rows = (await sql.run_async("topics/find_watch", wid=wid, now=eviction.now_ms())).rows
     if not rows:
         raise NotFound("there is no such watch session, or no more; create it anew")
     [row] = rows
@@ -133,7 +133,7 @@ async def get(wid: str) -> Session:
 
 async def open_stream(wid: str, *, takes_over: bool) -> Opening | None:
     """Count a stream of a session; with `takes_over` it is the only one from here on. None if the session has gone."""
-    now = settling.now_ms()
+    now = eviction.now_ms()
     async with asyncdb.transaction() as conn:
         await sql.run_async("topics/forget_watches", on=conn, now=now)
         rows = (
@@ -172,7 +172,7 @@ async def keep(notes: Mapping[str, tuple[int, bytes | None, int]]) -> set[str]:
         epochs=pgarray.ints(epochs),
         positions=pgarray.texts(positions),
         ended=pgarray.ints(ended),
-        expires_ts=settling.now_ms() + TTL_MS,
+        expires_ts=eviction.now_ms() + TTL_MS,
     )
     return {row["wid"] for row in kept.rows}
 
@@ -194,7 +194,7 @@ def _decode_positions(text: str) -> dict[str, Position]:
 async def _topic_rows(names: list[str]) -> dict[str, dict[str, Any]]:
     possible = [name.encode() for name in names if can_be_looked_up(name)]
     found = await sql.run_async(
-        "topics/find_topics", names=pgarray.texts(possible), now=settling.now_ms()
+        "topics/find_topics", names=pgarray.texts(possible), now=eviction.now_ms()
     )
     return {row["name"]: row for row in found.rows}
 

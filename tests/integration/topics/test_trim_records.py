@@ -12,7 +12,7 @@ import time_machine
 from django.db import connection, transaction
 
 from apps.core import sql
-from apps.topics import queries, services, settling
+from apps.topics import eviction, queries, services, settling
 from apps.topics.disk import remains, segments, sweep
 from apps.topics.models import DeletedTopic, Event, IdempotencyKey, Remains, Topic
 from apps.topics.services import NewEvent, append_events
@@ -287,7 +287,7 @@ def test_nothing_is_left_of_a_deleted_topic(clock: time_machine.Traveller):
     fill("t", 20)
     topic = Topic.objects.get(name="t")
     IdempotencyKey.objects.create(
-        topic=topic, key=b"k", created_ts=settling.now_ms(), first_seq=1, last_seq=1
+        topic=topic, key=b"k", created_ts=eviction.now_ms(), first_seq=1, last_seq=1
     )
     services.delete_topic(topic="t", caller="test")
     fill("t", 3)
@@ -323,7 +323,7 @@ def test_keys_live_as_long_as_their_topic_remembers_them(clock: time_machine.Tra
             IdempotencyKey.objects.create(
                 topic=topic,
                 key=b"%d" % number,
-                created_ts=settling.now_ms() + 1000 * number,
+                created_ts=eviction.now_ms() + 1000 * number,
                 first_seq=1,
                 last_seq=1,
             )

@@ -9,7 +9,7 @@ SELECT t.id AS topic_id, t.lease_ms, t.claim_jitter_ms, t.max_deliveries, t.dead
        -- Nothing is claimed until retention, or what a crash of Postgres left, has been written down (B.4, B.12).
        (t.ttl_ms > 0 AND coalesce(t.earliest_ts < %(now)s::bigint - t.ttl_ms, false)) OR NOT EXISTS (SELECT FROM topics_intact)
          -- Nor before what was written to the source of a router is here (§16.4).
-         OR (t.is_fed AND EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = t.id)) AS unsettled
+         OR (t.is_fed AND topics_is_owed(t.id)) AS unsettled
 FROM topics_topic t
 JOIN topics_queue q ON q.topic_id = t.id
 WHERE t.name = %(name)s::text
