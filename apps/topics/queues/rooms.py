@@ -19,7 +19,7 @@ from apps.core.errors import GyozaError
 from apps.core.sse import wakeups
 from apps.core.sse.frames import Kind
 from apps.core.sse.stream import Step
-from apps.topics import names, settling
+from apps.topics import eviction, names
 from apps.topics.errors import NotAQueue, TopicNotFound
 from apps.topics.queues import desk
 from apps.topics.queues.orders import Claim
@@ -176,7 +176,7 @@ class Room:
 
     async def _look(self) -> None:
         found = await sql.run_async(
-            "topics/queues/look_at_queue", name=self._name, now=settling.now_ms()
+            "topics/queues/look_at_queue", name=self._name, now=eviction.now_ms()
         )
         if not found.rows:
             self._end(TopicNotFound.of(self._name))
@@ -200,7 +200,7 @@ class Room:
         found = await sql.run_async(
             "topics/queues/lasting_leases",
             topic_id=self._topic_id,
-            now=settling.now_ms(),
+            now=eviction.now_ms(),
             seqs=pgarray.bigints([job.seq for job in held]),
             leases=pgarray.bigints([job.lease for job in held]),
         )
