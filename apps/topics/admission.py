@@ -59,12 +59,17 @@ Outcome = Written | GyozaError
 async def admit(appends: list[Append]) -> dict[Append, Outcome]:
     """Judge writes and make those that pass, in one transaction.
 
-    What is missing in the answer has to come again: it repeats a key, or needs a topic, of this very transaction.
+    What is missing in the answer has to come again: it repeats a key, or needs a topic, of this very transaction; or so
+    much was due from a topic that nothing has been made.
     """
-    trial = Trial(appends)
-    async with asyncdb.transaction() as conn:
-        await trial.carry_out(conn)
-        committing = time.perf_counter()
+    trial = Trial(appends, may_come_again=True)
+    try:
+        async with asyncdb.transaction() as conn:
+            await trial.carry_out(conn)
+            committing = time.perf_counter()
+    except eviction.Behind as exc:
+        await eviction.evict_due_async(exc.topic)
+        return {}
     commit_ms = (time.perf_counter() - committing) * 1000
     if trial.accepted:
         commits.here.committed(
@@ -78,8 +83,15 @@ async def admit(appends: list[Append]) -> dict[Append, Outcome]:
 class Trial:
     """The state of one transaction; `beside` are topics it locks for its own reasons, in their place in the order."""
 
-    def __init__(self, appends: list[Append], *, beside: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        appends: list[Append],
+        *,
+        beside: Collection[str] = (),
+        may_come_again: bool = False,
+    ) -> None:
         self.appends = appends
+        self.may_come_again = may_come_again
         self.beside = beside
         self.refused: dict[Append, GyozaError] = {}
         self.repeated: dict[Append, Written] = {}
@@ -133,7 +145,9 @@ class Trial:
     async def lock(self, conn: Connection) -> None:
         """Lock the topics, settled."""
         names = {append.topic for append in self._open()}.union(self.beside)
-        self.topics = await eviction.lock_settled(conn, names, now=self.now)
+        self.topics = await eviction.lock_settled(
+            conn, names, now=self.now, at_any_price=not self.may_come_again
+        )
 
     async def find_keys(self, conn: Connection) -> None:
         """Look up the keys that were used before; under the locks nobody adds one."""

@@ -18,6 +18,16 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 256
 _CHUNK_MAX = 65_536
+# What one transaction takes away when it needn't be all: writers wait for it some ten milliseconds.
+_STEP = 16_384
+
+
+class Behind(Exception):
+    """More is due from a topic than one transaction should take away while writers wait."""
+
+    def __init__(self, topic: str) -> None:
+        super().__init__(topic)
+        self.topic = topic
 
 
 def now_ms() -> int:
@@ -26,37 +36,47 @@ def now_ms() -> int:
 
 
 async def lock_settled(
-    conn: Connection, names: Collection[str], *, now: int
+    conn: Connection, names: Collection[str], *, now: int, at_any_price: bool = True
 ) -> dict[str, dict[str, Any]]:
     """Lock topics until the transaction ends, with retention judged, and return what a write is judged by.
 
-    Those that don't exist are missing in the answer.
+    Those that don't exist are missing in the answer. Raises Behind if that takes long and is not wanted at any price:
+    the caller then gives up its transaction, calls `evict_due_async`, and comes again.
     """
     wanted = pgarray.texts([name.encode() for name in sorted(names)])
     rows = (await sql.run_async("topics/lock_topics", on=conn, names=wanted, now=now)).rows
-    unsettled = [row["id"] for row in rows if row["unsettled"]]
+    unsettled = {row["id"]: row["name"] for row in rows if row["unsettled"]}
     if unsettled:
         await skip_lost_seqs_async(conn)
-        for topic_id in unsettled:
-            await evict_async(conn, topic_id)
+        for topic_id, name in unsettled.items():
+            if at_any_price:
+                await evict_async(conn, topic_id)
+            elif await _evict_step_async(conn, topic_id, _STEP):
+                raise Behind(name)
         rows = (await sql.run_async("topics/lock_topics", on=conn, names=wanted, now=now)).rows
     return {row["name"]: row for row in rows}
 
 
 def evict_due(name: str) -> None:
-    """Take away what is due from a topic, in a transaction of its own."""
-    with transaction.atomic():
-        skip_lost_seqs()
-        for topic in sql.run_bound("topics/lock_topic", name=name).rows:
-            evict(topic["id"])
+    """Take away what is due from a topic, in short transactions of its own; writers come in between."""
+    more = True
+    while more:
+        more = False
+        with transaction.atomic():
+            skip_lost_seqs()
+            for topic in sql.run_bound("topics/lock_topic", name=name).rows:
+                more = _evict_step(topic["id"], _STEP)
 
 
 async def evict_due_async(name: str) -> None:
     """Do as `evict_due` in the event loop."""
-    async with asyncdb.transaction() as conn:
-        await skip_lost_seqs_async(conn)
-        for topic in (await sql.run_async("topics/lock_topic", on=conn, name=name)).rows:
-            await evict_async(conn, topic["id"])
+    more = True
+    while more:
+        more = False
+        async with asyncdb.transaction() as conn:
+            await skip_lost_seqs_async(conn)
+            for topic in (await sql.run_async("topics/lock_topic", on=conn, name=name)).rows:
+                more = await _evict_step_async(conn, topic["id"], _STEP)
 
 
 def evict(topic_id: int, *, chunk: int = _CHUNK) -> None:
@@ -64,24 +84,27 @@ def evict(topic_id: int, *, chunk: int = _CHUNK) -> None:
 
     Looks at `chunk` records first, and at twice as many each time all of them had to go.
     """
-    more = True
-    while more:
-        rows = sql.run_bound(
-            "topics/evict_records", topic_id=topic_id, chunk=chunk, now=now_ms()
-        ).rows
-        more = bool(rows and rows[0]["more"])
+    while _evict_step(topic_id, chunk):
         chunk = min(chunk * 2, _CHUNK_MAX)
 
 
 async def evict_async(conn: Connection, topic_id: int, *, chunk: int = _CHUNK) -> None:
     """Do as `evict` in the event loop."""
-    more = True
-    while more:
-        found = await sql.run_async(
-            "topics/evict_records", on=conn, topic_id=topic_id, chunk=chunk, now=now_ms()
-        )
-        more = bool(found.rows and found.rows[0]["more"])
+    while await _evict_step_async(conn, topic_id, chunk):
         chunk = min(chunk * 2, _CHUNK_MAX)
+
+
+def _evict_step(topic_id: int, chunk: int) -> bool:
+    """Say whether all of the chunk had to go, so that there may be more."""
+    found = sql.run_bound("topics/evict_records", topic_id=topic_id, chunk=chunk, now=now_ms())
+    return bool(found.rows and found.rows[0]["more"])
+
+
+async def _evict_step_async(conn: Connection, topic_id: int, chunk: int) -> bool:
+    found = await sql.run_async(
+        "topics/evict_records", on=conn, topic_id=topic_id, chunk=chunk, now=now_ms()
+    )
+    return bool(found.rows and found.rows[0]["more"])
 
 
 def skip_lost_seqs() -> None:

@@ -84,6 +84,8 @@ def configure_topic(*, topic: str, wanted: TopicConfig, caller: Caller | str) ->
             access.audit(caller=caller, action="topic.create", target=f"topic:{topic}", **columns)
         else:
             _reconfigure(existing, columns, caller)
+    if existing is not None:
+        eviction.evict_due(topic)
     return Configured(created=existing is None, columns=columns)
 
 
@@ -94,6 +96,8 @@ def delete_topic(*, topic: str, if_empty: bool = False, caller: Caller | str) ->
     """
     if not can_be_looked_up(topic):
         return Deleted(deleted=False, routers_removed=[])
+    if if_empty:
+        eviction.evict_due(topic)
     with transaction.atomic():
         # Before the topic's lock: a router that is forwarding waits for that, and we for the router.
         routers = topology.remove_routers_of(topic)
@@ -134,6 +138,8 @@ def delete_records(
     if before_seq is None and match is None:
         raise Invalid("name `before_seq`, `match`, or both")
     before = None if before_seq is None else min(before_seq, queries.MAX_SEQ)
+    if can_be_looked_up(topic):
+        eviction.evict_due(topic)
     for _ in range(_FREE_PLANS):
         plan = removal.plan(topic, before=before, match=match)
         with transaction.atomic():
@@ -257,7 +263,6 @@ def _reconfigure(existing: Topic, columns: dict[str, Any], caller: Caller | str)
         access.audit(
             caller=caller, action="topic.configure", target=f"topic:{existing.name}", **changed
         )
-    eviction.evict(existing.pk)
 
 
 def _lock_for_removal(name: str) -> removal.Marks:

@@ -12,10 +12,11 @@ from django.db import connection, transaction
 
 from apps.core import asyncdb, sql
 from apps.core.errors import Throttled
-from apps.topics import groupcommit, services
+from apps.topics import eviction, groupcommit, services
 from apps.topics.admission import Append, Written
 from apps.topics.batch import Record
 from apps.topics.models import Event, Topic
+from apps.topics.services import NewEvent
 from tests.aio import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -168,3 +169,21 @@ def test_an_idle_connection_that_postgres_has_closed_is_replaced():
         connection.close()
 
     assert run(scene()).first_seq == 2
+
+
+def test_what_is_due_in_quantity_is_taken_away_in_short_transactions(
+    statements: list[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(eviction, "_STEP", 4)
+    services.append_events([NewEvent("t", "0") for _ in range(21)])
+    Topic.objects.update(cap_records=2)
+
+    async def scene() -> list[Written]:
+        appends = [make_append(key=b"k"), make_append()]
+        return await asyncio.gather(*map(groupcommit.write, appends))
+
+    assert [written.last_seq for written in run(scene())] == [22, 23]
+    topic = Topic.objects.get()
+    assert (topic.count, topic.earliest, topic.cap_floor) == (2, 22, 21)
+    locks = [name for name in statements if name.startswith("topics/lock_")]
+    assert locks.count("topics/lock_topic") == 5
