@@ -62,10 +62,6 @@ class Capacity:
         needs_gpu = demand.vram_mb is not None or demand.gpu_id is not None
         return not needs_gpu or self.gpu_for(demand) is not None
 
-    @property
-    def largest_vram_mb(self) -> int:
-        return max(self.vram_mb.values(), default=-1)
-
 
 @dataclass(frozen=True, slots=True)
 class Placed:

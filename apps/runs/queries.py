@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from apps.core import sql
-from apps.core.errors import NotFound
+from apps.core.errors import NotFound, Unauthorized
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState
 
@@ -22,10 +22,13 @@ LOG_PIECES = 16
 
 
 def get_run(*, run_id: UUID, caller: Caller) -> Run:
-    """Return a run the caller may see. Raises NotFound."""
+    """Return a run the caller may see. Raises NotFound, and Unauthorized for an op whose attempt has ended."""
     run = _visible_to(caller).filter(pk=run_id).first()
     if run is None:
         raise NotFound(f"no run {run_id}", run_id=str(run_id))
+    is_held = RunState(run.state) in HOLDS_RESOURCES
+    if caller.attempt is not None and not (is_held and run.current_attempt == caller.attempt):
+        raise Unauthorized("the run token has ended with its attempt")
     return run
 
 

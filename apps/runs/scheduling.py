@@ -39,6 +39,17 @@ class WorkerRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Sight:
+    """Which runs a worker may be given: those its key may see; by default all."""
+
+    prefixes: tuple[str, ...] = ()
+    owner: str = ""
+
+
+EVERYTHING = Sight()
+
+
+@dataclass(frozen=True, slots=True)
 class HeldRun:
     """A run a worker holds, and whether somebody asked to cancel it."""
 
@@ -123,9 +134,15 @@ def runs_held(worker_id: str) -> list[HeldRun]:
 
 
 def claim(
-    moves: Batch, worker: WorkerRow, held: Sequence[HeldRun], *, limit: int, ahead: int = 0
+    moves: Batch,
+    worker: WorkerRow,
+    held: Sequence[HeldRun],
+    *,
+    limit: int,
+    ahead: int = 0,
+    sight: Sight = EVERYTHING,
 ) -> list[Claim]:
-    """Assign to the worker up to `limit` waiting runs that fit beside those it holds.
+    """Assign to the worker up to `limit` waiting runs within its `sight` that fit beside those it holds.
 
     Highest priority first, then oldest. A big run that fits nowhere now does not block those behind it; once it
     has waited GYOZA_STARVATION_SECONDS, workers that could hold it when empty take nothing from behind it.
@@ -138,17 +155,17 @@ def claim(
     room = free.slots
     free.slots = min(room, limit)
     if free.slots > 0:
-        claims = _claim_some(moves, worker, free, worker.executors)
+        claims = _claim_some(moves, worker, free, worker.executors, sight)
         room -= len(claims)
     if ahead and room <= 0 and ExecutorName.PYTHON in worker.executors:
         free.slots = room + ahead
         if free.slots > 0:
-            claims += _claim_some(moves, worker, free, [ExecutorName.PYTHON])
+            claims += _claim_some(moves, worker, free, [ExecutorName.PYTHON], sight)
     return claims
 
 
 def _claim_some(
-    moves: Batch, worker: WorkerRow, free: Capacity, executors: Sequence[str]
+    moves: Batch, worker: WorkerRow, free: Capacity, executors: Sequence[str], sight: Sight
 ) -> list[Claim]:
     starving = None
     if (free.cpu, free.ram_mb, free.vram_mb) != (
@@ -157,7 +174,7 @@ def _claim_some(
         worker.total.vram_mb,
     ):
         # Otherwise nothing that the worker could hold when empty fails to fit now.
-        starving = _find_starving_run(moves, worker, free)
+        starving = _find_starving_run(moves, worker, free, sight)
     rows = sql.run_bound(
         "runs/claim_candidates",
         now=moves.now,
@@ -166,8 +183,10 @@ def _claim_some(
         tags=worker.tags,
         cpu=free.cpu,
         ram_mb=free.ram_mb,
-        vram_mb=free.largest_vram_mb,
         gpu_ids=list(free.vram_mb),
+        vram_frees=list(free.vram_mb.values()),
+        prefixes=list(sight.prefixes),
+        owner=sight.owner,
         starving_id=starving["id"] if starving else None,
         starving_priority=starving["priority"] if starving else None,
         limit=free.slots * CANDIDATES_PER_SLOT,
@@ -200,7 +219,9 @@ def lose_workers() -> list[str]:
     return lost
 
 
-def _find_starving_run(moves: Batch, worker: WorkerRow, free: Capacity) -> dict[str, Any] | None:
+def _find_starving_run(
+    moves: Batch, worker: WorkerRow, free: Capacity, sight: Sight
+) -> dict[str, Any] | None:
     gpu_ids = list(worker.total.vram_mb)
     rows = sql.run(
         "runs/find_starving_run",
@@ -214,6 +235,8 @@ def _find_starving_run(moves: Batch, worker: WorkerRow, free: Capacity) -> dict[
         gpu_ids=gpu_ids,
         vram_totals=[worker.total.vram_mb[one] for one in gpu_ids],
         vram_frees=[free.vram_mb[one] for one in gpu_ids],
+        prefixes=list(sight.prefixes),
+        owner=sight.owner,
     ).rows
     return rows[0] if rows else None
 

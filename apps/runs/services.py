@@ -223,7 +223,7 @@ def report(
     run_id: UUID,
     caller: Caller,
     attempt: int,
-    lease: str,
+    lease: str | None,
     type: EventType,
     msg: str | int = "",
     payload: dict[str, JSON] | None = None,
@@ -231,6 +231,7 @@ def report(
 ) -> RunEvent:
     """Take an event from the worker that holds the run; state-changing types move the run.
 
+    An op reports on its own attempt without a lease (None): its token is good for as long as the attempt.
     Raises NotFound, StaleLease when the attempt or the lease is not the present one, IllegalTransition.
     """
     with transitions.batch() as moves:
@@ -245,7 +246,7 @@ def report(
 
 
 def report_outputs(
-    *, run_id: UUID, caller: Caller, attempt: int, lease: str, outputs: dict[str, JSON]
+    *, run_id: UUID, caller: Caller, attempt: int, lease: str | None, outputs: dict[str, JSON]
 ) -> Run:
     """Add outputs to the attempt a worker executes. Raises NotFound, StaleLease."""
     with transitions.batch() as moves:
@@ -255,9 +256,10 @@ def report_outputs(
     return Run.objects.get(pk=run_id)
 
 
-def check_lease(live: Live, *, attempt: int, lease: str) -> None:
-    """Raise StaleLease unless the report comes from whoever holds the run now."""
-    if live.state not in HOLDS_RESOURCES or live.lease != lease or live.current_attempt != attempt:
+def check_lease(live: Live, *, attempt: int, lease: str | None) -> None:
+    """Raise StaleLease unless the report comes from whoever holds the run now; None = from the op itself."""
+    is_held = live.state in HOLDS_RESOURCES and live.current_attempt == attempt
+    if not is_held or lease not in (None, live.lease):
         raise StaleLease(
             "this attempt is no longer yours",
             run_id=str(live.id),
@@ -359,7 +361,7 @@ def heartbeat(
 
 
 def claim(*, worker_id: str, limit: int, caller: Caller) -> list[Claimed]:
-    """Give a pull worker up to `limit` runs that fit its free resources. Raises NotFound, Forbidden."""
+    """Give a pull worker up to `limit` runs its key may see that fit its free resources. Raises NotFound, Forbidden."""
     with transitions.batch() as moves:
         registered = Worker.objects.filter(pk=worker_id).first()
         if registered is None:
@@ -367,7 +369,13 @@ def claim(*, worker_id: str, limit: int, caller: Caller) -> list[Claimed]:
         _require_own(registered, caller)
         worker = scheduling.beat_worker(worker_id)
         claims = (
-            scheduling.claim(moves, worker, scheduling.runs_held(worker_id), limit=limit)
+            scheduling.claim(
+                moves,
+                worker,
+                scheduling.runs_held(worker_id),
+                limit=limit,
+                sight=scheduling.Sight(caller.prefixes, caller.owner),
+            )
             if worker
             else []
         )
@@ -406,4 +414,7 @@ def _set_worker_state(worker_id: str, to: WorkerState, caller: Caller, action: s
 def _visible(moves: Batch, run_id: UUID, caller: Caller) -> Live:
     if not Run.objects.visible_to(caller.prefixes, caller.owner).filter(pk=run_id).exists():
         raise NotFound(f"no run {run_id}", run_id=str(run_id))
-    return transitions.get_live(moves, run_id)
+    live = transitions.get_live(moves, run_id)
+    if caller.attempt is not None:
+        check_lease(live, attempt=caller.attempt, lease=None)
+    return live

@@ -285,13 +285,12 @@ def _report(report: requests.Report, *, run_id: UUID, caller: Caller) -> Any:
         if lease is not None:
             raise Forbidden("an op does not move its own run: it exits")
         attempt = caller.attempt or 0
-        lease = queries.get_run(run_id=run_id, caller=caller).lease
     if report.type is None:
         services.report_outputs(
             run_id=run_id,
             caller=caller,
             attempt=attempt,
-            lease=lease or "",
+            lease=lease,
             outputs=report.outputs or {},
         )
         return None
@@ -299,7 +298,7 @@ def _report(report: requests.Report, *, run_id: UUID, caller: Caller) -> Any:
         run_id=run_id,
         caller=caller,
         attempt=attempt,
-        lease=lease or "",
+        lease=lease,
         type=report.type,
         msg=report.msg,
         payload=report.payload,

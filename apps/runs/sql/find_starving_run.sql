@@ -1,5 +1,6 @@
 -- Find the first waiting run that this worker could hold when empty, can't hold now, and that has waited too long.
--- Called by transitions.claim; index run_demanding: only runs that declare a need are looked at.
+-- Called by scheduling.claim; index run_demanding: only runs that declare a need are looked at. prefixes, owner: as in
+-- claim_candidates.
 SELECT id, priority
 FROM runs_run
 WHERE state = 'PENDING'
@@ -7,6 +8,8 @@ WHERE state = 'PENDING'
   AND GREATEST(queued_at, scheduled_at) <= %(waiting_since)s
   AND executor = ANY(%(executors)s)
   AND tags <@ %(tags)s
+  AND (cardinality(%(prefixes)s::text[]) = 0 OR created_by = %(owner)s
+       OR COALESCE(op_definition, topic) ^@ ANY(%(prefixes)s::text[]))
   AND COALESCE(cpu, 0) <= %(cpu_total)s
   AND COALESCE(ram_mb, 0) <= %(ram_mb_total)s
   AND (vram_mb IS NULL AND gpu_id IS NULL OR EXISTS (

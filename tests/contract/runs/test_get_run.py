@@ -6,7 +6,7 @@ import pytest
 
 from apps.access.services import issue_run_token
 from apps.core import ids
-from apps.runs import wire
+from apps.runs import transitions, wire
 from apps.runs.api import serializers
 from apps.runs.queries import AttemptView, WorkerLoad
 from apps.runs.states import RunState
@@ -89,6 +89,28 @@ def test_a_run_token_opens_its_own_run_only(owner, retried):
     op = client_for(issue_run_token(retried.id, 2))
     assert op.get(f"/runs/{retried.id}").status_code == 200
     assert_problem(op.get(f"/runs/{other.id}"), 404, "not_found")
+    assert_problem(op.get("/runs"), 403, "forbidden")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("tail", ["", "/events"])
+def test_a_run_token_ends_with_its_attempt(owner, retried, tail):
+    former = client_for(issue_run_token(retried.id, 1))
+    assert_problem(former.get(f"/runs/{retried.id}{tail}"), 401, "unauthorized")
+    op = client_for(issue_run_token(retried.id, 2))
+    with transitions.batch() as moves:
+        transitions.complete(moves, transitions.get_live(moves, retried.id), outputs={})
+    assert_problem(op.get(f"/runs/{retried.id}{tail}"), 401, "unauthorized")
+    change = op.patch(f"/runs/{retried.id}", {"metadata": {"a": 1}}, format="json")
+    assert_problem(change, 409, "stale_lease")
+
+
+@pytest.mark.django_db
+def test_a_run_token_is_its_run_also_while_there_are_no_keys():
+    run = make_run(RunState.RUNNING)
+    op = client_for(issue_run_token(run.id, 1))
+    answer = op.post(f"/runs/{run.id}/events", {"type": "PROGRESS", "msg": 7}, format="json")
+    assert (answer.status_code, answer.json()["msg"]) == (201, 7)
     assert_problem(op.get("/runs"), 403, "forbidden")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from apps.core import clock
+from apps.runs.models import Run
 from apps.runs.states import RunState
 from tests.asserts import assert_problem
-from tests.cast import client_for, make_key
+from tests.cast import caller_for, client_for, make_key
 from tests.factories import make_run, make_worker
 from tests.pull_worker import PullWorker
 
@@ -28,6 +32,37 @@ def test_a_claim_gives_runs_that_fit_with_what_they_need(admin_key):
     (run,) = worker.claim()
     assert (run["id"], run["state"], run["env"]) == (str(small.id), "ASSIGNED", {"A": "1"})
     assert worker.claim() == []
+
+
+@pytest.mark.django_db
+def test_a_claim_gives_only_what_the_key_may_see(admin_key):
+    foreign = [
+        make_run(op_definition="other.op", priority=9),
+        make_run(topic="other.t", priority=9),
+        make_run(op_definition="other.op", topic="team.t", priority=9),
+        make_run(priority=9),
+    ]
+    mine = [make_run(op_definition="team.op", topic="other.t"), make_run(topic="team.t")]
+    secret = make_key("mine", "read+write+admin", "team.", "team2.")
+    mine.append(make_run(created_by=caller_for(secret).owner))
+    worker = PullWorker(client_for(secret))
+    claimed = [run["id"] for run in worker.claim()]
+    assert claimed == [str(run.id) for run in mine]
+    visible = Run.objects.visible_to(("team.", "team2."), caller_for(secret).owner)
+    assert set(visible) == set(mine)
+    assert not set(foreign) & set(visible)
+
+
+@pytest.mark.django_db
+def test_a_big_run_that_a_worker_may_not_see_starves_nobody_on_it(admin_key, settings):
+    secret = make_key("mine", "read+write+admin", "team.")
+    long_ago = clock.now() - timedelta(seconds=settings.GYOZA_STARVATION_SECONDS + 1)
+    make_run(op_definition="other.op", cpu=8, priority=9, queued_at=long_ago)
+    worker = PullWorker(client_for(secret))
+    for _ in range(2):
+        make_run(op_definition="team.op", cpu=1)
+    assert len(worker.claim(1)) == 1
+    assert len(worker.claim(1)) == 1
 
 
 @pytest.mark.django_db

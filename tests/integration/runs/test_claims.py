@@ -82,6 +82,14 @@ def test_video_memory_is_given_from_one_gpu_and_recorded():
     assert {run.id: run.gpu for run in claim()} == {small.id: 0, big.id: 1}
 
 
+def test_runs_that_fit_no_gpu_do_not_block_those_behind_them():
+    make_worker(gpus=[{"id": 0, "vram_mb": 1000}, {"id": 1, "vram_mb": 24000}])
+    for _ in range(5):
+        make_run(gpu_id=0, vram_mb=8000, priority=9)
+    small = make_run()
+    assert claim(limit=1) == [small]
+
+
 def test_a_slot_limit_holds():
     make_worker(slots=3)
     make_run(S.RUNNING, worker_id="worker-1")
