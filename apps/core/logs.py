@@ -66,7 +66,12 @@ def configure(config: dict[str, Any]) -> None:
                 # A line or two for every nudge and sweep; a task that fails is still told.
                 **{
                     name: {"level": "WARNING"}
-                    for name in ("celery.beat", "celery.worker.strategy", "celery.app.trace")
+                    for name in (
+                        "celery.beat",
+                        "celery.worker.request",
+                        "celery.worker.strategy",
+                        "celery.app.trace",
+                    )
                 },
             },
         }

@@ -57,6 +57,10 @@ def card(terminal: Terminal) -> str:
     body = """'{"inputs": {"samples": 2000000}}'"""
     logs = settings.GYOZA_HOME / "logs"
     where = os.path.relpath(logs) if logs.is_relative_to(settings.BASE_DIR) else str(logs)
+    key = ' -H "X-API-Key: $KEY"' if _asks_for_key() else ""
+    # An embedded database is found by itself.
+    given = "with this DATABASE_URL, " if os.environ.get("DATABASE_URL") else ""
+    advice = f"make an account first, {given}in another terminal:"
     return "\n".join(
         [
             "",
@@ -66,14 +70,24 @@ def card(terminal: Terminal) -> str:
             f"            {url}/runs       runs; also /definitions, /workers",
             f"            {url}/api/docs   the whole API",
             f"  Try       curl {url}/definitions/monte-carlo-pi/runs \\",
-            f"              -H 'Content-Type: application/json' -d {body}",
-            f"  Follow    curl '{url}/events?topic={TOPIC}&wait=30'",
-            f"  Admin     {quiet('make an account first, in another terminal:')} .venv/bin/python manage.py createsuperuser",
+            f"              -H 'Content-Type: application/json'{key} -d {body}",
+            f"  Follow    curl{key} '{url}/events?topic={TOPIC}&wait=30'",
+            f"  Admin     {quiet(advice)} .venv/bin/python manage.py createsuperuser",
             f"  Logs      {where}/",
             f"  Stop      Ctrl-C {quiet('(your data is kept)')}",
             "",
         ]
     )
+
+
+def _asks_for_key() -> bool:
+    if os.environ.get("GYOZA_API_KEY"):
+        return True
+    try:
+        client.get("/runs?limit=1")
+    except client.Refused as refused:
+        return refused.status in {401, 403}
+    return False
 
 
 def _show(terminal: Terminal, is_over: Callable[[], bool]) -> None:
