@@ -53,6 +53,18 @@ def add_data_plane(result: JSON, generator: Any, request: Any, public: bool) -> 
     return result
 
 
+def add_summaries(result: JSON, generator: Any, request: Any, public: bool) -> JSON:
+    """Take the first line of a method's docstring for the summary: it alone is shown in a list of operations."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            if "summary" not in operation and "description" in operation:
+                first, _, rest = operation.pop("description").partition("\n")
+                operation["summary"] = first
+                if rest.strip():
+                    operation["description"] = rest.strip()
+    return result
+
+
 def add_errors(result: JSON, generator: Any, request: Any, public: bool) -> JSON:
     """Say of every operation that it may answer an error, and in which shape."""
     problem = {"$ref": "#/components/responses/Problem"}

@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+from django.templatetags.static import static
 
 from gyoza_site import env
 
@@ -133,6 +134,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 
 LANGUAGE_CODE = "en-us"
+FORMAT_MODULE_PATH = "gyoza_site.formats"
 TIME_ZONE = "UTC"
 USE_TZ = True
 STATIC_URL = "static/"
@@ -236,6 +238,10 @@ REST_FRAMEWORK = {
 }
 SPECTACULAR_SETTINGS: dict[str, object] = {
     "TITLE": "Gyoza",
+    "DESCRIPTION": (
+        "Register ops, submit runs, follow thousands of them through durable topics. Errors have one shape everywhere;"
+        " clients branch on `error.code`."
+    ),
     "VERSION": GYOZA_VERSION,
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
@@ -249,6 +255,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "gyoza_site.openapi.add_data_plane",
         "gyoza_site.openapi.add_errors",
+        "gyoza_site.openapi.add_summaries",
     ],
     "ENUM_NAME_OVERRIDES": {
         "RunState": "apps.runs.states.RunState",
@@ -261,7 +268,15 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
 
 # --- Admin theme --------------------------------------------------------------------------------
 
-UNFOLD = {"SITE_TITLE": "Gyoza", "SITE_HEADER": "Gyoza", "SHOW_HISTORY": False}
+UNFOLD = {
+    "SITE_TITLE": "Gyoza",
+    "SITE_HEADER": "Gyoza",
+    "SHOW_HISTORY": False,
+    "STYLES": [lambda request: static("core/admin.css")],
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("core/favicon.svg")}
+    ],
+}
 
 # --- Logging ------------------------------------------------------------------------------------
 

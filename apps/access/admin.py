@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin, messages
@@ -8,7 +7,6 @@ from django.contrib.auth.admin import GroupAdmin as DjangoGroupAdmin
 from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group, User
 from django.template.response import TemplateResponse
-from django.utils.html import format_html
 from django.views.decorators.cache import never_cache
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
@@ -19,6 +17,7 @@ from apps.access import services
 from apps.access.auth import caller_of_user
 from apps.access.forms import ApiKeyForm, ThrottledLoginForm
 from apps.access.models import ApiKey, AuditEntry
+from apps.core.markup import json_block
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -148,9 +147,7 @@ class AuditEntryAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="Detail")
     def told(self, entry: AuditEntry) -> str:
-        return format_html(
-            "<pre>{}</pre>", json.dumps(entry.detail, indent=2, ensure_ascii=False, sort_keys=True)
-        )
+        return json_block(entry.detail)
 
 
 def _show_secret(request: HttpRequest, context: dict[str, Any], key: ApiKey) -> TemplateResponse:

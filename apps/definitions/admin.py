@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin
+from django.db import models
+from django.forms.fields import InvalidJSONInput
+from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from apps.access.auth import caller_of_user
 from apps.core.errors import Invalid
@@ -32,10 +37,23 @@ JSON_FIELDS = (
 TEXT_FIELDS = ("image", "python")
 
 
+class JSONText(forms.JSONField):
+    """JSON over several lines, as people write it."""
+
+    widget = UnfoldAdminTextareaWidget(attrs={"rows": 4})
+
+    def prepare_value(self, value: Any) -> Any:
+        text = super().prepare_value(value)
+        # Of what can't be read the text itself is shown again.
+        if isinstance(value, InvalidJSONInput):
+            return text
+        return json.dumps(json.loads(text), indent=2, ensure_ascii=False)
+
+
 class DefinitionForm(_Form):
     """The body of POST /definitions as a form: the same rules judge it, and complain beside the fields."""
 
-    command = forms.JSONField(required=False, help_text='Such as ["python", "-m", "package"].')
+    command = JSONText(required=False, help_text='Such as ["python", "-m", "package"].')
 
     class Meta:
         model = Definition
@@ -79,6 +97,10 @@ class DefinitionForm(_Form):
 @admin.register(Definition)
 class DefinitionAdmin(ModelAdmin):  # type: ignore[misc]
     form = DefinitionForm
+    formfield_overrides = {
+        models.JSONField: {"form_class": JSONText},
+        models.TextField: {"widget": UnfoldAdminTextInputWidget},
+    }
     list_display = ("name", "version", "program", "topic", "created_at")
     list_filter = ("created_at",)
     search_fields = ("name", "description")
@@ -96,7 +118,8 @@ class DefinitionAdmin(ModelAdmin):  # type: ignore[misc]
     @admin.display(description="runs")
     def program(self, definition: Definition) -> str:
         command = " ".join(definition.command or ())
-        return definition.python or " ".join(filter(None, (definition.image, command)))[:80]
+        program = definition.python or " ".join(filter(None, (definition.image, command)))
+        return Truncator(program).chars(80)
 
     @admin.display(description="topic")
     def topic(self, definition: Definition) -> str:

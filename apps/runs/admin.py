@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -10,14 +11,16 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import TextFilter
+from unfold.decorators import display
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from apps.access.auth import caller_of_user
 from apps.core.errors import GyozaError
+from apps.core.markup import json_column, text_block
 from apps.runs import queries, services
 from apps.runs.models import Attempt, Run, Worker
-from apps.runs.states import HOLDS_RESOURCES
+from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +29,18 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from apps.access.auth import Caller
+    from apps.runs.models import RunEvent
+
+
+LABELS = {
+    RunState.RUNNING: "info",
+    RunState.COMPLETED: "success",
+    RunState.FAILED: "danger",
+    RunState.CANCELLED: "warning",
+    WorkerState.READY: "success",
+    WorkerState.DRAINING: "warning",
+    WorkerState.LOST: "danger",
+}
 
 
 def _once(run: Run, name: str, build: Callable[[], str]) -> str:
@@ -34,6 +49,10 @@ def _once(run: Run, name: str, build: Callable[[], str]) -> str:
     if name not in parts:
         parts[name] = build()
     return parts[name]
+
+
+def _payload_text(event: RunEvent) -> str:
+    return json.dumps(event.payload, ensure_ascii=False) if event.payload else ""
 
 
 def _caller(request: HttpRequest) -> Caller:
@@ -74,6 +93,10 @@ class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
         if count:
             self.message_user(request, f"{done}: {count}", messages.SUCCESS)
 
+    @display(description="state", ordering="state", label=LABELS)  # type: ignore[untyped-decorator]
+    def state_label(self, row: Any) -> str:
+        return str(row.state)
+
 
 class ExactFilter(TextFilter):  # type: ignore[misc]
     """A box to type a whole value into: a list of all values would read the whole table."""
@@ -98,6 +121,10 @@ class WorkerFilter(ExactFilter):
     title, parameter_name = "worker", "worker_id"
 
 
+class WorkerNameFilter(ExactFilter):
+    title, parameter_name = "worker", "worker_name"
+
+
 class PriorityForm(forms.Form):
     priority = forms.IntegerField(
         min_value=-1000, max_value=1000, initial=5, widget=UnfoldAdminIntegerFieldWidget
@@ -108,7 +135,7 @@ class PriorityForm(forms.Form):
 class RunAdmin(ReadOnlyAdmin):
     list_display = (
         "id",
-        "state",
+        "state_label",
         "op_definition",
         "topic",
         "worker_id",
@@ -130,7 +157,7 @@ class RunAdmin(ReadOnlyAdmin):
             {
                 "fields": (
                     "id",
-                    ("state", "progress"),
+                    ("state_label", "progress"),
                     ("current_attempt", "priority"),
                     "error_message",
                     ("op_definition", "op_version"),
@@ -145,27 +172,37 @@ class RunAdmin(ReadOnlyAdmin):
         ("Timeline", {"fields": ("timeline",)}),
         ("Attempts", {"fields": ("attempts",)}),
         ("End of the log", {"fields": ("log_tail",)}),
-        ("Inputs and outputs", {"fields": ("inputs", "outputs", "metadata")}),
+        ("Inputs and outputs", {"fields": ("inputs_json", "outputs_json", "metadata_json")}),
         (
             "What it runs",
             {
                 "fields": (
                     "image",
-                    "command",
+                    "command_json",
                     "python",
-                    "env",
-                    ("cpu", "ram_mb", "vram_mb", "gpu_id"),
-                    "tags",
-                    "retry_policy",
-                    "timeout_s",
-                    "attributes",
+                    "env_json",
+                    ("cpu", "ram_mb"),
+                    ("vram_mb", "gpu_id"),
+                    ("tags", "timeout_s"),
+                    "retry_policy_json",
+                    "attributes_json",
                     ("execution_id", "step"),
                     "created_by",
                 )
             },
         ),
     )
-    readonly_fields = ("timeline", "attempts", "log_tail", "worker_id")
+    readonly_fields = (
+        "state_label", "timeline", "attempts", "log_tail", "worker_id", "inputs_json", "outputs_json",
+        "metadata_json", "command_json", "env_json", "retry_policy_json", "attributes_json",
+    )  # fmt: skip
+    inputs_json = json_column("inputs")
+    outputs_json = json_column("outputs")
+    metadata_json = json_column("metadata")
+    command_json = json_column("command")
+    env_json = json_column("env")
+    retry_policy_json = json_column("retry_policy")
+    attributes_json = json_column("attributes")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Run], search_term: str
@@ -185,7 +222,8 @@ class RunAdmin(ReadOnlyAdmin):
     def timeline(self, run: Run) -> str:
         def build() -> str:
             events = queries.timeline(run, attempt=run.current_attempt)[-200:]
-            return render_to_string("runs/admin_timeline.html", {"events": events})
+            rows = [(event, _payload_text(event)) for event in events]
+            return render_to_string("runs/admin_timeline.html", {"rows": rows})
 
         return _once(run, "timeline", build)
 
@@ -201,7 +239,7 @@ class RunAdmin(ReadOnlyAdmin):
     def log_tail(self, run: Run) -> str:
         def build() -> str:
             text = queries.log_tail(run).decode("utf-8", "replace")
-            return render_to_string("runs/admin_log.html", {"text": text})
+            return text_block(text) if text else "Nothing yet."
 
         return _once(run, "log", build)
 
@@ -250,12 +288,25 @@ class RunAdmin(ReadOnlyAdmin):
 
 @admin.register(Attempt)
 class AttemptAdmin(ReadOnlyAdmin):
-    list_display = ("run_id", "number", "state", "worker_name", "exit_code", "finished_at")
-    list_filter = ("state",)
+    list_display = ("run_id", "number", "state_label", "worker_name", "exit_code", "finished_at")
+    list_filter = ("state", WorkerNameFilter)
+    list_filter_submit = True
     search_fields = ("run_id",)
     search_help_text = "A run's whole id."
     ordering = ("-id",)
     paginator = InfinitePaginator
+    fields = (
+        ("run", "number"),
+        ("state_label", "progress"),
+        "error_message",
+        ("worker_name", "gpu"),
+        ("exit_code", "queued_at"),
+        ("assigned_at", "started_at"),
+        "finished_at",
+        "outputs_json",
+    )
+    readonly_fields = ("state_label", "outputs_json")
+    outputs_json = json_column("outputs")
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Attempt], search_term: str
@@ -270,11 +321,33 @@ class AttemptAdmin(ReadOnlyAdmin):
 
 @admin.register(Worker)
 class WorkerAdmin(ReadOnlyAdmin):
-    list_display = ("id", "kind", "state", "running", "cpu", "ram_mb", "hostname", "heartbeat_at")
+    list_display = (
+        "id",
+        "kind",
+        "state_label",
+        "running",
+        "slots",
+        "cpu",
+        "ram_mb",
+        "tags",
+        "hostname",
+        "heartbeat_at",
+    )
     list_filter = ("state", "kind")
     search_fields = ("id", "hostname")
     ordering = ("id",)
     actions = ("drain", "resume")
+    fieldsets = (
+        (None, {"fields": (("id", "state_label"), ("kind", "hostname"), "owner")}),
+        ("Holds", {"fields": ("held",)}),
+        (
+            "Offers",
+            {"fields": (("executors", "slots"), ("cpu", "ram_mb"), ("tags", "gpus_json"))},
+        ),
+        ("Since", {"fields": (("registered_at", "heartbeat_at"),)}),
+    )
+    readonly_fields = ("state_label", "held", "gpus_json")
+    gpus_json = json_column("gpus")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         held = Count("runs", filter=Q(runs__state__in=sorted(HOLDS_RESOURCES)))
@@ -284,6 +357,11 @@ class WorkerAdmin(ReadOnlyAdmin):
     @admin.display(description="running", ordering="running")
     def running(self, worker: Any) -> int:
         return int(worker.running)
+
+    @admin.display(description="runs")
+    def held(self, worker: Worker) -> str:
+        runs = queries.runs_of_worker(worker, limit=100)
+        return render_to_string("runs/admin_held.html", {"runs": runs})
 
     @admin.action(
         description="Drain: finish what it holds, take nothing new", permissions=["operate"]

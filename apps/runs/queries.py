@@ -150,6 +150,12 @@ def _event(run_id: UUID, row: dict[str, Any]) -> RunEvent:
     return RunEvent(run_id=run_id, **{name: row[name] for name in names})
 
 
+def runs_of_worker(worker: Worker, *, limit: int) -> list[Run]:
+    """Return the runs that a worker holds, oldest claim first."""
+    held = Run.objects.filter(worker=worker, state__in=HOLDS_RESOURCES)
+    return list(held.order_by("assigned_at")[:limit])
+
+
 # --- workers -------------------------------------------------------------------------------------
 
 

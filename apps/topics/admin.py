@@ -36,13 +36,14 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
                 "fields": (
                     ("head", "earliest"),
                     ("count", "bytes"),
-                    ("cap_floor", "ttl_floor", "source_floor"),
+                    ("cap_floor", "ttl_floor"),
+                    "source_floor",
                 )
             },
         ),
         (
             "Retention",
-            {"fields": (("ttl_ms", "cap_records", "cap_bytes"), ("discard", "durability"))},
+            {"fields": (("ttl_ms", "discard"), ("cap_records", "cap_bytes"), "durability")},
         ),
     )
 

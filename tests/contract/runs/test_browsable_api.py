@@ -40,7 +40,7 @@ def test_every_answer_is_also_a_page(paths):
         answer = client.get(path, headers=PAGE)
         assert answer.status_code == 200, path
         assert answer["Content-Type"].startswith("text/html")
-        assert "Django REST framework" in answer.content.decode()
+        assert "· Gyoza</title>" in answer.content.decode()
 
 
 @pytest.mark.django_db

@@ -1,0 +1,38 @@
+"""Pieces of HTML that pages of several apps show; their looks are in static/core/admin.css."""
+
+from __future__ import annotations
+
+import json
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.utils.html import format_html
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.utils.safestring import SafeString
+
+JSON = Any
+
+
+def text_block(text: str) -> SafeString:
+    """Return text as it was written, in a box that scrolls."""
+    return format_html('<pre class="gz-block">{}</pre>', text)
+
+
+def json_block(value: JSON) -> SafeString:
+    """Return JSON over several lines, in a box that scrolls."""
+    return text_block(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def json_column(name: str) -> Callable[[Any, Any], SafeString]:
+    """Return a read-only field of an admin page: a JSON column of the row."""
+    value_of = attrgetter(name)
+
+    @admin.display(description=name.replace("_", " "))
+    def shown(_page: Any, row: Any) -> SafeString:
+        return json_block(value_of(row))
+
+    return shown
