@@ -249,6 +249,8 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    # Operations are grouped by the first word of their path, behind this.
+    "SCHEMA_PATH_PREFIX": "/(?:api/v1/)?",
     "SERVE_PERMISSIONS": [],
     "SERVE_AUTHENTICATION": [],
     "POSTPROCESSING_HOOKS": [

@@ -98,7 +98,7 @@ class DefinitionForm(_Form):
 class DefinitionAdmin(ModelAdmin):  # type: ignore[misc]
     form = DefinitionForm
     formfield_overrides = {
-        models.JSONField: {"form_class": JSONText},
+        models.JSONField: {"form_class": JSONText, "widget": JSONText.widget},
         models.TextField: {"widget": UnfoldAdminTextInputWidget},
     }
     list_display = ("name", "version", "program", "topic", "created_at")

@@ -17,7 +17,7 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from apps.access.auth import caller_of_user
 from apps.core.errors import GyozaError
-from apps.core.markup import json_column, text_block
+from apps.core.markup import json_column, tail_block
 from apps.runs import queries, services
 from apps.runs.models import Attempt, Run, Worker
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
@@ -239,7 +239,7 @@ class RunAdmin(ReadOnlyAdmin):
     def log_tail(self, run: Run) -> str:
         def build() -> str:
             text = queries.log_tail(run).decode("utf-8", "replace")
-            return text_block(text) if text else "Nothing yet."
+            return tail_block(text) if text else "Nothing yet."
 
         return _once(run, "log", build)
 

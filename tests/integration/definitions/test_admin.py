@@ -105,3 +105,12 @@ def test_who_may_only_look_changes_nothing(django_user_model):
         403,
     }
     assert client.post("/admin/definitions/definition/add/", FORM).status_code == 403
+
+
+@pytest.mark.django_db
+def test_json_is_edited_over_several_lines_and_what_is_no_json_comes_back(operator):
+    definition = make_definition("team.op", input_specs={"n": {"type": "int"}})
+    path = f"/admin/definitions/definition/{definition.pk}/change/"
+    assert "{\n  &quot;n&quot;: {" in operator.get(path).content.decode()
+    again = operator.post(path, {**FORM, "env": "{oops"})
+    assert "{oops" in again.content.decode()

@@ -150,3 +150,20 @@ def test_rows_are_neither_added_nor_deleted(operator, model):
     make_worker("w")
     act(operator, "run", "delete_selected", run, post="yes")
     assert Run.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_json_stands_over_several_lines_and_times_say_their_zone(operator):
+    run = make_run(inputs={"a": {"deep": "<b>"}})
+    page = operator.get(f"/admin/runs/run/{run.id}/change/").content.decode()
+    assert "{\n  &quot;a&quot;: {\n    &quot;deep&quot;: &quot;&lt;b&gt;&quot;" in page
+    assert f"{run.created_at:%Y-%m-%d %H:%M:%S}Z" in page
+
+
+@pytest.mark.django_db
+def test_a_workers_page_leads_to_the_runs_it_holds(operator):
+    worker = make_worker("w")
+    held, done = make_run(RunState.RUNNING, worker=worker), make_run(RunState.COMPLETED)
+    page = operator.get("/admin/runs/worker/w/change/").content.decode()
+    assert f"/admin/runs/run/{held.id}/change/" in page
+    assert str(done.id) not in page
