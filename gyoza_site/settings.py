@@ -264,6 +264,7 @@ SPECTACULAR_SETTINGS: dict[str, object] = {
         "EventType": "apps.runs.states.EventType",
         "InputType": "apps.definitions.api.serializers.INPUT_TYPES",
         "ExecutionStatus": "apps.pipelines.api.serializers.EXECUTION_STATUSES",
+        "TriggerState": "apps.pipelines.api.serializers.TRIGGER_STATES",
         "StageStatus": "apps.pipelines.api.serializers.STAGE_STATUSES",
     },
 }

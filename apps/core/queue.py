@@ -55,7 +55,7 @@ def nudge_on_commit(task: str, /) -> None:
     else a moment later, for whoever may be deaf just then. One message serves a whole burst: what it announces is
     found in Postgres. A task that is not listened for calls `answer_nudge` first.
     """
-    transaction.on_commit(partial(_nudge, task), robust=True)
+    transaction.on_commit(partial(nudge, task), robust=True)
 
 
 def answer_nudge(task: str, /) -> None:
@@ -71,7 +71,8 @@ def nudge_channel(task: str, /) -> str:
     return f"gyoza:nudges:{task}"
 
 
-def _nudge(task: str) -> None:
+def nudge(task: str, /) -> None:
+    """Do as `nudge_on_commit` at once; only for what is committed."""
     try:
         is_heard = redis.client().publish(nudge_channel(task), "") > 0
         is_first = is_heard or redis.client().set(_mark(task), 1, nx=True, px=NUDGE_COVERS_MS)

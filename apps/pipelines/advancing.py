@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,12 +16,13 @@ from django.db import DatabaseError
 
 from apps.access.auth import Caller
 from apps.core.errors import GyozaError, NotFound
-from apps.core.queue import enqueue_on_commit
+from apps.core.queue import nudge_on_commit
 from apps.definitions import queries as definitions
 from apps.definitions import services as definition_services
-from apps.pipelines import documents, expressions, queries, starting, transitions
+from apps.pipelines import documents, expressions, queries, transitions
 from apps.pipelines.adapters import registry
 from apps.pipelines.adapters.base import AdapterFailed, Call, Delegates, Done, Publishes, Waits
+from apps.pipelines.errors import ExpressionFailed
 from apps.pipelines.graph import Decision, decide
 from apps.pipelines.states import ACTIVE, UNDONE, ExecutionStatus, StageStatus
 from apps.pipelines.steps import MOST_ITEMS
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from apps.definitions.models import Definition
-    from apps.pipelines.models import Execution
+    from apps.pipelines.models import Execution, Pipeline, Version
     from apps.pipelines.plans import Plan, Step
     from apps.pipelines.queries import LiveStage
     from apps.pipelines.transitions import Moves
@@ -41,6 +43,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 JSON = Any
 S = StageStatus
+
+RETRIABLE = frozenset(
+    {ExecutionStatus.FAILED, ExecutionStatus.CANCELLED, ExecutionStatus.INTERRUPTED}
+)
+# After how long runs that were asked to stop are asked again.
+STOPPING = timedelta(seconds=5)
 
 
 class StepFailed(Exception):
@@ -53,7 +61,10 @@ def advance_execution(execution_id: UUID) -> None:
     A fault of ours interrupts it, so that it is not tried for ever. Raises NotFound.
     """
     try:
-        to_stop = _advance(execution_id)
+        found = _advance(execution_id)
+        if isinstance(found, _ToRepeat):
+            _try_again(execution_id, found)
+            found = _advance(execution_id)
     except (NotFound, DatabaseError):
         raise
     except Exception as exc:
@@ -62,10 +73,34 @@ def advance_execution(execution_id: UUID) -> None:
             if moves.execution.status == ExecutionStatus.RUNNING:
                 transitions.interrupt(moves, error={"message": f"{type(exc).__name__}: {exc}"})
         return
-    if to_stop:
+    if isinstance(found, _ToStop):
         # Apart from the execution's transaction: runs tell their feeds, and topics are locked in one order only.
         # Should this be lost, the execution wakes again.
-        runs.stop_runs(run_ids=to_stop.run_ids, reason=to_stop.reason)
+        runs.stop_runs(run_ids=found.run_ids, reason=found.reason)
+
+
+def _try_again(execution_id: UUID, what: _ToRepeat) -> None:
+    # First the runs, in a transaction of their own (see advance_execution); doing it twice is harmless.
+    if what.run_ids:
+        runs.reopen_runs(run_ids=what.run_ids, reason="its execution tries again")
+    with transitions.locked(execution_id) as moves:
+        if _is_due_again(moves):
+            transitions.try_again(moves)
+
+
+def _is_due_again(moves: Moves) -> bool:
+    """Say whether a postponed execution's time has come; a cancel ends the wait in another way."""
+    execution = moves.execution
+    return (
+        execution.retry_at is not None
+        and execution.retry_at <= moves.now
+        and execution.cancel_requested_at is None
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _ToRepeat:
+    run_ids: list[UUID]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +109,14 @@ class _ToStop:
     reason: str
 
 
-def _advance(execution_id: UUID) -> _ToStop | None:
+def _advance(execution_id: UUID) -> _ToStop | _ToRepeat | None:
     with transitions.locked(execution_id) as moves:
         execution = moves.execution
         if execution.status != ExecutionStatus.RUNNING or execution.is_queued:
             return None
+        if _is_due_again(moves):
+            undone = [stage for stage in moves.load().values() if stage.status in UNDONE]
+            return _ToRepeat([run_id for stage in undone for run_id in stage.run_ids])
         advance = _Advance(moves, documents.plan_of(execution.document))
         advance.run()
         run_ids = advance.runs_to_stop()
@@ -97,11 +135,17 @@ class _Advance:
         self.owners: list[LiveStage] = []
         self.published: list[LiveStage] = []
         self.wakes_again = False
+        self.trigger: JSON = None
+        if self.execution.trigger is not None:
+            self.trigger = msgspec.json.decode(self.execution.trigger)
+            self.trigger["attempt"] = self.execution.attempt
 
     def run(self) -> None:
         if self.execution.wake_at is not None:
             self.execution.wake_at = None
             self.moves.touch()
+        if self._is_postponed():
+            return
         self._time_out()
         for step in self.plan.steps:
             stage = self.stages[step.name]
@@ -115,6 +159,19 @@ class _Advance:
             self._end(outcome)
         else:
             self._sleep()
+
+    def _is_postponed(self) -> bool:
+        """Say whether it waits for its next try; a cancel ends the wait."""
+        retry_at = self.execution.retry_at
+        if retry_at is None:
+            return False
+        if self.execution.cancel_requested_at is not None:
+            self.execution.retry_at = None
+            return False
+        if retry_at > self.moves.now:
+            self.execution.wake_at = retry_at
+            return True
+        return False
 
     # --- what has happened --------------------------------------------------------------------
 
@@ -205,7 +262,7 @@ class _Advance:
             else:
                 self._add_run(stage, _run_spec(self.execution, step, scope))
                 self.moves.move_stage(stage, S.INITIATED)
-        except (expressions.ExpressionFailed, StepFailed) as exc:
+        except (ExpressionFailed, StepFailed) as exc:
             self.moves.move_stage(stage, S.FAILED, error=str(exc))
 
     def _begin_items(self, step: Step, stage: LiveStage, scope: dict[str, JSON]) -> None:
@@ -216,7 +273,7 @@ class _Advance:
             )
         if len(items) > MOST_ITEMS:
             raise StepFailed(f"for_each gave {len(items)} items; at most {MOST_ITEMS} are possible")
-        stage.items = items
+        stage.items = runs.clean(items)
         if not items:
             self.moves.move_stage(stage, S.COMPLETED, outputs=[])
             return
@@ -231,7 +288,7 @@ class _Advance:
                 self._add_run(
                     stage, _run_spec(self.execution, step, {**scope, expressions.ITEM: item})
                 )
-            except (expressions.ExpressionFailed, StepFailed) as exc:
+            except (ExpressionFailed, StepFailed) as exc:
                 self.moves.move_stage(stage, S.FAILED, error=f"item {len(stage.run_ids)}: {exc}")
                 return
         self.moves.change(stage)
@@ -244,12 +301,12 @@ class _Advance:
             outcome = adapter.perform(
                 Call(self.execution, step.name, step.stage, inputs, self.moves.now, stage.note)
             )
-        except (expressions.ExpressionFailed, StepFailed, AdapterFailed, GyozaError) as exc:
+        except (ExpressionFailed, StepFailed, AdapterFailed, GyozaError) as exc:
             self.moves.move_stage(stage, S.FAILED, error=str(exc))
             return
         match outcome:
             case Done(outputs):
-                self.moves.move_stage(stage, S.COMPLETED, outputs=outputs)
+                self.moves.move_stage(stage, S.COMPLETED, outputs=runs.clean(outputs))
             case Waits(note, until):
                 stage.note, stage.wake_at = note, until
                 if stage.status == S.PENDING:
@@ -315,9 +372,9 @@ class _Advance:
             leaves = [name for name in self.plan.needs if name not in needed]
             transitions.complete(self.moves, outputs=self._outputs(leaves))
         else:
-            self._fail()
+            self._fail(may_retry=not timed_out)
 
-    def _fail(self) -> None:
+    def _fail(self, *, may_retry: bool) -> None:
         failed = [stage for stage in self.stages.values() if stage.status == S.FAILED]
         error: dict[str, JSON] = {
             "message": (
@@ -325,7 +382,13 @@ class _Advance:
             ),
             "stages": [{"name": stage.name, "error": stage.error} for stage in failed],
         }
-        transitions.fail(self.moves, error=error)
+        policy = self.plan.trigger.retry_policy
+        may_retry = may_retry and self.execution.source_id is not None
+        if may_retry and runs.allows_another(policy, self.execution.attempt):
+            delay = timedelta(seconds=runs.delay_seconds(policy, self.execution.attempt))
+            transitions.postpone(self.moves, until=self.moves.now + delay, error=error)
+        else:
+            transitions.fail(self.moves, error=error)
 
     def _outputs(self, leaves: list[str]) -> dict[str, JSON]:
         """Return the outputs of the steps that no other needs."""
@@ -354,10 +417,10 @@ class _Advance:
         if self.execution.cancel_requested_at is None and self.execution.deadline_at is not None:
             moments.append(self.execution.deadline_at)
         if self.runs_to_stop():
-            moments.append(self.moves.now + starting.SAFETY)
+            moments.append(self.moves.now + STOPPING)
         if self.wakes_again:
-            moments.append(self.moves.now + starting.SAFETY)
-            enqueue_on_commit(starting.ADVANCE_TASK, execution_id=str(self.execution.id))
+            moments.append(self.moves.now)
+            nudge_on_commit(transitions.ADVANCE_TASK)
         if moments:
             self.execution.wake_at = min(moments)
             self.moves.touch()
@@ -379,8 +442,40 @@ def retry_execution(execution: Execution, *, reason: str) -> None:
     with transitions.locked(execution.id) as moves:
         transitions.require_ended(moves)
         transitions.reopen(moves)
-        moves.execution.wake_at = moves.now + starting.SAFETY
-        enqueue_on_commit(starting.ADVANCE_TASK, execution_id=str(execution.id))
+        timeout_s = documents.plan_of(moves.execution.document).timeout_s
+        if timeout_s is not None:
+            moves.execution.deadline_at = moves.now + timedelta(seconds=timeout_s)
+        moves.execution.wake_at = moves.now
+        nudge_on_commit(transitions.ADVANCE_TASK)
+
+
+def first_inputs(
+    plan: Plan, pipeline: Pipeline, version: Version, trigger: JSON
+) -> dict[str, JSON]:
+    """Return the inputs of the steps that a message would start at once; what fails says so in its place."""
+    scope = {
+        "trigger": trigger,
+        "inputs": {},
+        "steps": {},
+        "execution": {
+            "id": None,
+            "tag": None,
+            "pipeline_id": pipeline.id,
+            "pipeline_version": str(version.number),
+            "attempt": 1,
+            "metadata": {},
+        },
+    }
+    found: dict[str, JSON] = {}
+    for step in plan.steps:
+        if step.needs:
+            continue
+        try:
+            if step.when is None or expressions.is_true(expressions.evaluate(step.when, scope)):
+                found[step.name] = expressions.fill(step.inputs, scope)
+        except ExpressionFailed as exc:
+            found[step.name] = {"error": exc.message}
+    return found
 
 
 def _reads(plan: Plan) -> list[tuple[str, str]]:
@@ -394,7 +489,7 @@ def _outputs(stage: LiveStage) -> JSON:
 
 def _run_spec(execution: Execution, step: Step, scope: dict[str, JSON]) -> RunSpec:
     """Return the run that does a step. Raises StepFailed, ExpressionFailed."""
-    inputs = expressions.fill(step.inputs, scope)
+    inputs = runs.clean(expressions.fill(step.inputs, scope))
     work = step.work
     if work.op is not None:
         definition = _definition(execution, step)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jmespath
 from jmespath.exceptions import JMESPathError
 
-from apps.core.errors import Invalid
+from apps.pipelines.errors import ExpressionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,12 +24,6 @@ MAX_LENGTH = 4096  # characters of one expression
 ROOTS = frozenset({"trigger", "inputs", "steps", "execution"})
 ITEM = "item"  # a root inside a for_each
 WHOLE = "@"
-
-
-class ExpressionFailed(Invalid):
-    """An expression could not be evaluated."""
-
-    code = "expression_failed"
 
 
 @lru_cache(maxsize=4096)

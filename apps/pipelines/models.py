@@ -93,6 +93,12 @@ class Trigger(models.Model):
         default=dict, help_text="By type: status, reason, message, since."
     )
     created_by = models.TextField(default="", blank=True)
+    prefixes = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="Names its steps may use, as its maker's key.",
+    )
     created_at = models.DateTimeField(default=clock.now)
 
     pipeline_id: str
@@ -154,6 +160,8 @@ class Execution(models.Model):
     created_at = models.DateTimeField(default=clock.now)
     started_at = models.DateTimeField(null=True, blank=True)
     completed_at = models.DateTimeField(null=True, blank=True)
+    # It failed, and its trigger tries again then: not an end, so not FAILED.
+    retry_at = models.DateTimeField(null=True, blank=True)
     cancel_requested_at = models.DateTimeField(null=True, blank=True)
     cancel_reason = models.TextField(default="", blank=True)
     # When it has to be looked at without news: a retry, a timeout, a step that sleeps.
@@ -209,6 +217,24 @@ class Execution(models.Model):
 
     def __str__(self) -> str:
         return self.tag or str(self.id)
+
+
+class DeadLetter(models.Model):
+    """A message whose execution finally failed, or that went round in a loop; kept until somebody redrives it."""
+
+    pk = models.CompositePrimaryKey("pipeline_id", "topic_id", "seq")
+    pipeline_id = models.TextField(db_collation="C")
+    topic_id = models.BigIntegerField()
+    topic = models.TextField()
+    seq = models.BigIntegerField()
+    reason = models.TextField()
+    attempts = models.PositiveIntegerField()
+    execution_id = models.UUIDField(null=True, blank=True)
+    message = models.TextField(help_text="JSON text, as steps see it.")
+    created_at = models.DateTimeField(default=clock.now)
+
+    def __str__(self) -> str:
+        return f"{self.topic}@{self.seq}"
 
 
 class Stage(models.Model):

@@ -1,23 +1,47 @@
-"""What happens here when runs end: their executions are advanced."""
+"""What happens here when runs end, and when topics that triggers follow grow."""
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from apps.core.queue import enqueue_on_commit
-from apps.pipelines.starting import ADVANCE_TASK
+from apps.core import clock, queue
+from apps.pipelines import engine
+from apps.pipelines.models import Execution
+from apps.pipelines.starting import DISPATCH_TASK
+from apps.pipelines.states import ExecutionStatus
+from apps.pipelines.transitions import ADVANCE_TASK
 from apps.runs.signals import run_finished
+from apps.topics.services import register_listener
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from uuid import UUID
+
+# The nudge on its way; what grows meanwhile is found by the dispatcher it wakes, or by the next.
+_under_way: set[asyncio.Future[None]] = set()
 
 
 def connect() -> None:
-    """Listen to runs that end."""
+    """Listen to runs that end, and to topics that grow."""
     run_finished.connect(advance_executions, dispatch_uid="pipelines.advance_executions")
+    register_listener(
+        wake=dispatch_soon, nudge_on_commit=partial(queue.nudge_on_commit, DISPATCH_TASK)
+    )
 
 
 def advance_executions(*, execution_ids: list[UUID], **_: Any) -> None:
-    """Enqueue the advance of each execution one of whose runs has ended."""
-    for execution_id in execution_ids:
-        enqueue_on_commit(ADVANCE_TASK, execution_id=str(execution_id))
+    """Advance executions one of whose runs has ended: by the engine of this process, else by whoever hears of it."""
+    if execution_ids and not engine.advance_soon(execution_ids):
+        Execution.objects.filter(
+            pk__in=execution_ids, status=ExecutionStatus.RUNNING, retry_at__isnull=True
+        ).update(wake_at=clock.now())
+        queue.nudge(ADVANCE_TASK)
+
+
+def dispatch_soon(_topics: Collection[str]) -> None:
+    """Wake the dispatcher; from the event loop, which must not wait for Redis."""
+    future = asyncio.get_running_loop().run_in_executor(None, queue.nudge, DISPATCH_TASK)
+    _under_way.add(future)
+    future.add_done_callback(_under_way.discard)

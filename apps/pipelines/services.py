@@ -10,15 +10,17 @@ from django.db import IntegrityError, transaction
 
 from apps.access import services as access
 from apps.core import clock, ids
-from apps.core.errors import Conflict, Forbidden, IllegalTransition, Invalid, NotFound
-from apps.core.queue import enqueue_on_commit
+from apps.core.errors import Forbidden, IllegalTransition, Invalid, NotFound
+from apps.core.queue import nudge_on_commit
 from apps.definitions import queries as definitions
 from apps.pipelines import advancing, documents, graph, queries, starting, steps, transitions
 from apps.pipelines.adapters import registry
+from apps.pipelines.errors import PipelineExists, PipelineInUse
 from apps.pipelines.models import Execution, Pipeline, Trigger, Version
-from apps.pipelines.starting import ADVANCE_TASK, Start
+from apps.pipelines.starting import Start
 from apps.pipelines.states import FINAL, ExecutionStatus, StageStatus
 from apps.pipelines.steps import World
+from apps.pipelines.transitions import ADVANCE_TASK
 
 if TYPE_CHECKING:
     from apps.access.auth import Caller
@@ -26,18 +28,6 @@ if TYPE_CHECKING:
     from apps.pipelines.documents import Document
 
 JSON = Any
-
-
-class PipelineExists(Conflict):
-    """A pipeline has this id."""
-
-    code = "pipeline_exists"
-
-
-class PipelineInUse(Conflict):
-    """The pipeline has running executions or a started trigger."""
-
-    code = "pipeline_in_use"
 
 
 # --- pipelines -----------------------------------------------------------------------------------
@@ -100,13 +90,15 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
     """
     queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     with transaction.atomic():
+        # The trigger first: the order of the dispatcher.
+        trigger = Trigger.objects.select_for_update().filter(pk=pipeline_id).first()
         pipeline = Pipeline.objects.select_for_update().filter(pk=pipeline_id).first()
         if pipeline is None:
             raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
         running = Execution.objects.filter(
             pipeline_id=pipeline_id, status=ExecutionStatus.RUNNING
         ).values_list("id", flat=True)
-        listens = Trigger.objects.filter(pk=pipeline_id, is_started=True).exists()
+        listens = trigger is not None and trigger.is_started
         if (running or listens) and not force:
             raise PipelineInUse(
                 f"pipeline {pipeline_id} has {len(running)} running executions"
@@ -118,7 +110,7 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
                 why = f"its pipeline was deleted by {caller.name}"
                 transitions.request_cancel(moves, reason=why)
                 moves.execution.wake_at = moves.now
-                enqueue_on_commit(ADVANCE_TASK, execution_id=str(execution_id))
+                nudge_on_commit(ADVANCE_TASK)
         pipeline.delete()
         access.audit(caller=caller, action="pipeline.delete", target=pipeline_id, force=force)
 
@@ -316,8 +308,8 @@ def approve_stage(
             raise IllegalTransition(f"the stage {stage_name} does not wait for approval")
         stage.note = {**stage.note, "approved": approved, "by": caller.name, "comment": comment}
         moves.change(stage)
-        enqueue_on_commit(ADVANCE_TASK, execution_id=str(execution.id))
-        moves.execution.wake_at = moves.now + starting.SAFETY
+        moves.execution.wake_at = moves.now
+        nudge_on_commit(ADVANCE_TASK)
         access.audit(
             caller=caller,
             action="execution.approve",

@@ -11,12 +11,12 @@ from django.db import IntegrityError, transaction
 from django.db.models import Count
 
 from apps.core import clock, correlation, ids
-from apps.core.errors import Conflict
-from apps.core.queue import enqueue_on_commit
+from apps.core.queue import nudge_on_commit
 from apps.pipelines import documents, transitions
+from apps.pipelines.errors import TagTaken
 from apps.pipelines.models import Execution, Pipeline, Trigger, Version
 from apps.pipelines.states import ExecutionStatus
-from apps.pipelines.transitions import NewExecution
+from apps.pipelines.transitions import ADVANCE_TASK, NewExecution
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,17 +24,10 @@ if TYPE_CHECKING:
 
 JSON = Any
 
-ADVANCE_TASK = "pipelines.advance_execution"
-# When the sweep looks after an execution whose first advance was lost.
-SAFETY = timedelta(seconds=5)
+# A nudge: there are triggers whose topics have grown.
+DISPATCH_TASK = "pipelines.dispatch_triggers"
 # Queued executions looked at when somebody makes room.
 _LOOK_AHEAD = 1_000
-
-
-class TagTaken(Conflict):
-    """An execution has this tag, and tags are unique for ever."""
-
-    code = "tag_taken"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +81,7 @@ def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[E
             prefixes=list(request.prefixes),
             created_at=now,
             started_at=None if waits else now,
-            wake_at=now + SAFETY,
+            wake_at=now,
             deadline_at=(
                 None if waits or plan.timeout_s is None else now + timedelta(seconds=plan.timeout_s)
             ),
@@ -110,9 +103,7 @@ def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[E
     executions = [one.execution for one in new]
     if any(execution.is_queued for execution in executions):
         release_queued(requests[0].pipeline_id)
-    for execution in executions:
-        if not execution.is_queued:
-            enqueue_on_commit(ADVANCE_TASK, execution_id=str(execution.id))
+    nudge_on_commit(ADVANCE_TASK)
     return executions
 
 
@@ -149,10 +140,11 @@ def release_queued(pipeline_id: str) -> int:
                     break
                 deadline = plan.timeout_s and moves.now + timedelta(seconds=plan.timeout_s)
                 transitions.begin(moves, deadline_at=deadline or None)
-                execution.wake_at = moves.now + SAFETY
-                enqueue_on_commit(ADVANCE_TASK, execution_id=str(execution_id))
+                execution.wake_at = moves.now
             room.take(source_id, key)
             begun += 1
+        if begun:
+            nudge_on_commit(ADVANCE_TASK)
         return begun
 
 

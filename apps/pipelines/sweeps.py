@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import logging
+from django.db import transaction
 
 from apps.core import clock, sql
-from apps.core.queue import enqueue_on_commit
-from apps.pipelines import settling, starting
-from apps.pipelines.models import Execution
-
-log = logging.getLogger(__name__)
-
-# Executions one sweep wakes; the next sweep takes the rest.
-MOST = 500
+from apps.pipelines import conditions, engine, queries, starting
+from apps.pipelines.conditions import Condition
+from apps.pipelines.models import Trigger
 
 
-def sweep_executions() -> None:
-    """Advance executions that have something to do, settle those that ended, and let queued ones begin."""
-    due = sql.run("pipelines/executions_to_advance", now=clock.now(), limit=MOST).rows
-    for row in due:
-        enqueue_on_commit(starting.ADVANCE_TASK, execution_id=str(row["id"]))
-    unsettled = Execution.objects.filter(is_settled=False).values_list("id", flat=True)
-    for execution_id in unsettled[:MOST]:
-        settling.settle_execution(execution_id)
+def sweep() -> None:
+    """Find executions that have something to do and nobody told them, let queued ones begin, and wake the engine."""
+    sql.run("pipelines/executions_to_advance", now=clock.now())
     for row in sql.run("pipelines/queued_pipelines").rows:
         starting.release_queued(row["pipeline_id"])
+    _note_runners()
+    if not engine.wake():
+        engine.run_once()
+
+
+def _note_runners() -> None:
+    """Note on each started trigger whether a worker is there, when that has changed."""
+    able = queries.has_runner()
+    for trigger in Trigger.objects.filter(is_started=True).exclude(
+        conditions__contains={Condition.RUNNER_READY: {"status": able}}
+    ):
+        with transaction.atomic():
+            locked = Trigger.objects.select_for_update(no_key=True).filter(pk=trigger.pk).first()
+            if locked is not None and locked.is_started:
+                conditions.set_runner_ready(locked, able)
+                locked.save(update_fields=["conditions"])

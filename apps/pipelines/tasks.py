@@ -1,24 +1,42 @@
 from __future__ import annotations
 
-from uuid import UUID
+from typing import Any
 
 from celery import shared_task
+from celery.signals import worker_ready, worker_shutting_down
 
-from apps.pipelines import advancing, settling, sweeps
-from apps.pipelines.starting import ADVANCE_TASK
-from apps.pipelines.transitions import SETTLE_TASK
+from apps.core.queue import answer_nudge
+from apps.pipelines import engine, sweeps
+from apps.pipelines.starting import DISPATCH_TASK
+from apps.pipelines.transitions import ADVANCE_TASK
 
 
 @shared_task(name=ADVANCE_TASK)
-def advance_execution(execution_id: str) -> None:
-    advancing.advance_execution(UUID(execution_id))
+def advance_executions() -> None:
+    answer_nudge(ADVANCE_TASK)
+    if not engine.wake():
+        engine.run_once(dispatches=False)
 
 
-@shared_task(name=SETTLE_TASK)
-def settle_execution(execution_id: str) -> None:
-    settling.settle_execution(UUID(execution_id))
+@shared_task(name=DISPATCH_TASK)
+def dispatch_triggers() -> None:
+    answer_nudge(DISPATCH_TASK)
+    if not engine.wake():
+        engine.run_once()
 
 
 @shared_task(name="pipelines.sweep_executions")
 def sweep_executions() -> None:
-    sweeps.sweep_executions()
+    sweeps.sweep()
+
+
+@worker_ready.connect
+def start_engine(sender: Any, **_: Any) -> None:
+    # As the agent of runs: a worker that does not listen for work does sweeps and maintenance only.
+    if any(queue.alias == "gyoza.wake" for queue in sender.app.amqp.queues.consume_from.values()):
+        engine.start()
+
+
+@worker_shutting_down.connect
+def stop_engine(**_: Any) -> None:
+    engine.stop()

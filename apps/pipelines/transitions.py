@@ -15,7 +15,7 @@ from django.db import transaction
 
 from apps.core import clock, ids, sql
 from apps.core.errors import IllegalTransition, NotFound
-from apps.core.queue import enqueue_on_commit
+from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
 from apps.pipelines import queries
 from apps.pipelines.models import Execution, Stage
@@ -41,7 +41,8 @@ JSON = Any
 E, S = ExecutionStatus, StageStatus
 
 EVENTS_TOPIC = "system.executions.events"
-SETTLE_TASK = "pipelines.settle_execution"
+# A nudge: there are executions to advance or to settle. Which ones is in their rows.
+ADVANCE_TASK = "pipelines.advance_executions"
 _encode = msgspec.json.encode
 
 
@@ -111,6 +112,7 @@ class Moves:
             completed_at=execution.completed_at,
             wake_at=execution.wake_at,
             deadline_at=execution.deadline_at,
+            retry_at=execution.retry_at,
             cancel_requested_at=execution.cancel_requested_at,
             cancel_reason=execution.cancel_reason,
         )
@@ -157,7 +159,7 @@ class Moves:
             execution.wake_at = execution.deadline_at = None
             execution.is_queued = False
             execution.is_settled = False
-            enqueue_on_commit(SETTLE_TASK, execution_id=str(execution.id))
+            nudge_on_commit(ADVANCE_TASK)
         self._is_changed = True
         self._tell(to)
 
@@ -229,6 +231,19 @@ def cancel(moves: Moves) -> None:
     moves.move(E.CANCELLED)
 
 
+def postpone(moves: Moves, *, until: datetime, error: dict[str, JSON]) -> None:
+    """Keep an execution that failed running: it tries again then."""
+    moves.execution.error_info = error
+    moves.execution.retry_at = moves.execution.wake_at = until
+    moves.touch()
+
+
+def try_again(moves: Moves) -> None:
+    """Do the stages that failed or were cancelled again, in an execution that has been postponed."""
+    _again(moves)
+    moves.execution.wake_at = moves.now
+
+
 def interrupt(moves: Moves, *, error: dict[str, JSON]) -> None:
     """running → interrupted: a fault of ours; a retry goes on from where it stopped."""
     moves.execution.error_info = error
@@ -263,17 +278,23 @@ def reopen(moves: Moves) -> None:
 
     A stage that has runs goes on with them.
     """
-    execution = moves.execution
     moves.move(E.RUNNING)
+    moves.execution.is_settled = True
+    _again(moves)
+
+
+def _again(moves: Moves) -> None:
+    execution = moves.execution
     execution.attempt += 1
     execution.error_info = execution.cancel_requested_at = execution.wake_at = None
-    execution.is_settled = True
+    execution.retry_at = None
     execution.cancel_reason = ""
     for stage in moves.load().values():
         if stage.status in UNDONE:
             moves.move_stage(stage, S.PENDING)
             if stage.run_ids:
                 moves.move_stage(stage, S.INITIATED)
+    moves.touch()
 
 
 def take_over(moves: Moves, done: Mapping[str, Stage]) -> None:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from apps.core import clock
+from apps.pipelines import conditions
 from apps.pipelines.states import StageStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from apps.pipelines.models import Execution, Pipeline, Stage, Version
+    from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Version
+    from apps.pipelines.queries import TriggerStatus
 
 JSON = Any
 
@@ -71,6 +73,8 @@ def phase(row: Execution) -> str:
         return row.status
     if row.is_queued:
         return "queued"
+    if row.retry_at is not None:
+        return "retrying"
     return "cancelling" if row.cancel_requested_at is not None else "running"
 
 
@@ -97,6 +101,57 @@ def dag(row: Execution, needs: dict[str, tuple[str, ...]], stages: Sequence[Stag
         "status": row.status,
         "nodes": [{"name": name, "status": statuses.get(name)} for name in needs],
         "edges": [{"from": need, "to": name} for name, needed in needs.items() for need in needed],
+    }
+
+
+def trigger(found: TriggerStatus) -> dict[str, JSON]:
+    """Write what an event trigger does."""
+    row = found.trigger
+    return {
+        "pipeline_id": row.pipeline_id,
+        "state": found.state,
+        "conditions": conditions.listed(row),
+        "topic": row.topic or None,
+        "pipeline_version": str(row.version) if row.version else None,
+        "cursor": {
+            "position": row.position,
+            "pending": found.pending,
+            "oldest_pending_age_s": found.oldest_pending_age_s,
+        },
+        "instances": {
+            "current": found.running,
+            "desired": found.desired,
+            "min": 0,
+            "max": found.most,
+        },
+        **{name: getattr(row, name) for name in TRIGGER_COUNTERS},
+        "last_event_at": moment(row.last_event_at),
+        "last_execution_id": row.last_execution_id and str(row.last_execution_id),
+        "last_error": row.last_error or None,
+    }
+
+
+TRIGGER_COUNTERS = (
+    "received",
+    "filtered",
+    "started",
+    "succeeded",
+    "failed",
+    "retried",
+    "dead_lettered",
+)
+
+
+def dead_letter(row: DeadLetter) -> dict[str, JSON]:
+    """Write a message that came to nothing."""
+    return {
+        "seq": row.seq,
+        "topic": row.topic,
+        "reason": row.reason,
+        "attempts": row.attempts,
+        "execution_id": row.execution_id and str(row.execution_id),
+        "message": msgspec.Raw(row.message.encode()),
+        "created_at": clock.rfc3339(row.created_at),
     }
 
 

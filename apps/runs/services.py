@@ -16,6 +16,10 @@ from apps.core.errors import Conflict, Forbidden, Invalid, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.definitions import services as definitions
 from apps.runs import scheduling, transitions
+from apps.runs.backoff import (
+    allows_another as allows_another,  # the rule of retries is for other apps, too
+)
+from apps.runs.backoff import delay_seconds as delay_seconds
 from apps.runs.creation import insert_runs
 from apps.runs.models import Run, RunEvent, Worker
 from apps.runs.states import (
@@ -27,6 +31,7 @@ from apps.runs.states import (
     WorkerKind,
     WorkerState,
 )
+from apps.runs.transitions import clean as clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -108,7 +108,10 @@ class Topic(models.Model):
     )
 
     has_listeners = models.BooleanField(
-        db_default=False, help_text="A router or trigger reads this topic: appends wake it."
+        db_default=False, help_text="A router or a follower reads this topic: appends wake it."
+    )
+    is_followed = models.BooleanField(
+        db_default=False, help_text="Something outside of the log reads it: an event trigger."
     )
     is_fed = models.BooleanField(
         db_default=False, help_text="A router copies into this topic: reads wait for its copies."

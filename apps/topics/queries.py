@@ -10,6 +10,7 @@ from apps.core import pgarray, sql
 from apps.core.sse import wakeups
 from apps.topics import batch, config, eviction, settling
 from apps.topics.errors import TopicNotFound
+from apps.topics.models import Topic
 from apps.topics.names import can_be_looked_up
 from apps.topics.names import channel as channel
 from apps.topics.names import is_topic_name as is_topic_name  # for other apps, too
@@ -102,6 +103,20 @@ class TopicRow:
     @property
     def durable(self) -> bool:
         return self.durability == Durability.FSYNC
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where a topic stands: its incarnation, and the newest seq."""
+
+    topic_id: int
+    seq: int
+
+
+def find_head(topic: str) -> Head | None:
+    """Return where a topic stands; None if there is no such topic."""
+    row = Topic.objects.filter(name=topic).values_list("id", "head").first()
+    return None if row is None else Head(*row)
 
 
 def read_after(topic: str, after: int, limit: int) -> Page | None:

@@ -22,7 +22,7 @@ from apps.topics.routers import topology
 from apps.topics.states import RecordKind
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from apps.access.auth import Caller
     from apps.topics.batch import Placed
@@ -190,6 +190,26 @@ def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> list[i
         if event.topic in following:
             following[event.topic] += 1
     return seqs
+
+
+def register_listener(
+    *, wake: Callable[[Collection[str]], None], nudge_on_commit: Callable[[], None]
+) -> None:
+    """Have somebody called from now on when followed topics grow; at start (see `topics.listeners`)."""
+    listeners.register(listeners.Listener(wake=wake, nudge_on_commit=nudge_on_commit))
+
+
+def follow_topic(*, topic: str, is_followed: Callable[[], bool]) -> queries.Head | None:
+    """Lock a topic until the transaction ends and note whether somebody outside of the log follows it.
+
+    Appends to it then call the listeners. `is_followed` is asked under the lock, so of several who begin and stop to
+    follow at once the last one is right. Returns where the topic stands; None if there is none.
+    """
+    found = _lock_topic(topic)
+    if found is None:
+        return None
+    sql.run_bound("topics/mark_followed", topic_id=found.pk, is_followed=is_followed())
+    return queries.Head(found.pk, found.head)
 
 
 def ensure_topics(names: Collection[str]) -> list[str]:

@@ -12,11 +12,9 @@ from apps.pipelines.adapters.base import (
     optional,
     required,
 )
+from apps.pipelines.messages import HOPS
 from apps.topics import queries as topics
 from apps.topics.services import NewEvent
-
-# How far a chain of executions has come, in the meta of what their steps publish (pipelines-storage.md §2, loops).
-HOPS = "gyoza_hops"
 
 
 class Publish(Adapter):

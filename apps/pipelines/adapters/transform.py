@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from apps.pipelines import expressions
 from apps.pipelines.adapters.base import Adapter, AdapterFailed, Call, Done, optional, required
+from apps.pipelines.errors import ExpressionFailed
 
 
 class Transform(Adapter):
@@ -19,5 +20,5 @@ class Transform(Adapter):
         """Evaluate."""
         try:
             return Done({"result": expressions.evaluate(call.inputs["expr"], call.inputs["data"])})
-        except expressions.ExpressionFailed as exc:
+        except ExpressionFailed as exc:
             raise AdapterFailed(str(exc)) from exc

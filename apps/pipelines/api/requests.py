@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from uuid import UUID
 
-from apps.core.body import JSON, Body, shown
+from apps.core.body import JSON, Body, is_integer, shown
 from apps.pipelines import queries
 
 MOST_TAG = 255
@@ -89,6 +89,36 @@ def read_reason(value: JSON) -> str:
     body.refuse_unknown()
     body.finish()
     return reason
+
+
+def read_message(value: JSON) -> dict[str, JSON]:
+    """Read the record of POST /events/{id}/test. Raises Invalid."""
+    body = Body({} if value is None else value)
+    if not body.present("data"):
+        body.fail("data", "is required")
+    message = {
+        "data": body.raw("data"),
+        "tag": body.text("tag") if body.given("tag") else None,
+        "node": body.text("node") if body.given("node") else None,
+        "meta": body.raw("meta"),
+    }
+    body.refuse_unknown()
+    body.finish()
+    return message
+
+
+def read_seqs(value: JSON) -> list[int] | None:
+    """Read the optional body of a redrive; None = all. Raises Invalid."""
+    body = Body({} if value is None else value)
+    seqs = None
+    if body.given("seqs"):
+        seqs = body.array("seqs")
+        for index, seq in enumerate(seqs):
+            if not is_integer(seq) or not 0 < seq < 2**63:
+                body.fail(f"seqs.{index}", f"must be a seq, got {shown(seq)}")
+    body.refuse_unknown()
+    body.finish()
+    return seqs
 
 
 def read_nothing(value: JSON) -> None:

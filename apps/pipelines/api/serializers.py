@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework import serializers
 
 from apps.pipelines import wire
-from apps.pipelines.states import ExecutionStatus, StageStatus
+from apps.pipelines.states import ExecutionStatus, StageStatus, TriggerState
 
 if TYPE_CHECKING:
     from apps.pipelines.models import Execution, Pipeline, Stage, Version
@@ -16,6 +16,7 @@ JSON = Any
 
 EXECUTION_STATUSES = [status.value for status in ExecutionStatus]
 STAGE_STATUSES = [status.value for status in StageStatus]
+TRIGGER_STATES = [state.value for state in TriggerState]
 
 
 class PipelineStepSerializer(serializers.Serializer[Any]):
@@ -171,3 +172,93 @@ class DagSerializer(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=EXECUTION_STATUSES)
     nodes = DagNodeSerializer(many=True)
     edges = serializers.ListField(child=serializers.DictField())
+
+
+class TriggerMessageSerializer(serializers.Serializer[Any]):
+    message = serializers.CharField()
+
+
+class TriggerReadySerializer(serializers.Serializer[Any]):
+    ready = serializers.BooleanField()
+
+
+class TriggerConditionSerializer(serializers.Serializer[Any]):
+    type = serializers.CharField()
+    status = serializers.BooleanField()
+    reason = serializers.CharField()
+    message = serializers.CharField()
+    last_transition_time = serializers.DateTimeField()
+
+
+class TriggerCursorSerializer(serializers.Serializer[Any]):
+    position = serializers.IntegerField(allow_null=True)
+    pending = serializers.IntegerField()
+    oldest_pending_age_s = serializers.FloatField(allow_null=True)
+
+
+class TriggerInstancesSerializer(serializers.Serializer[Any]):
+    current = serializers.IntegerField()
+    desired = serializers.IntegerField()
+    min = serializers.IntegerField()
+    max = serializers.IntegerField()
+
+
+class TriggerStatusSerializer(serializers.Serializer[Any]):
+    pipeline_id = serializers.CharField()
+    state = serializers.ChoiceField(choices=TRIGGER_STATES)
+    conditions = TriggerConditionSerializer(many=True)
+    topic = serializers.CharField(allow_null=True)
+    pipeline_version = serializers.CharField(allow_null=True)
+    cursor = TriggerCursorSerializer()
+    instances = TriggerInstancesSerializer()
+    received = serializers.IntegerField()
+    filtered = serializers.IntegerField()
+    started = serializers.IntegerField()
+    succeeded = serializers.IntegerField()
+    failed = serializers.IntegerField()
+    retried = serializers.IntegerField()
+    dead_lettered = serializers.IntegerField()
+    last_event_at = serializers.DateTimeField(allow_null=True)
+    last_execution_id = serializers.UUIDField(allow_null=True)
+    last_error = serializers.CharField(allow_null=True)
+
+
+class TriggerListSerializer(serializers.Serializer[Any]):
+    items = TriggerStatusSerializer(many=True)
+
+
+class TriggerTestSerializer(serializers.Serializer[Any]):
+    data = serializers.JSONField()  # type: ignore[assignment]
+    tag = serializers.CharField(required=False, allow_null=True)
+    node = serializers.CharField(required=False, allow_null=True)
+    meta = serializers.JSONField(required=False)
+
+
+class TriggerTrialSerializer(serializers.Serializer[Any]):
+    matched = serializers.BooleanField()
+    reason = serializers.CharField(allow_null=True)
+    trigger = serializers.DictField()
+    steps = serializers.DictField()
+
+
+class DeadLetterSerializer(serializers.Serializer[Any]):
+    seq = serializers.IntegerField()
+    topic = serializers.CharField()
+    reason = serializers.CharField()
+    attempts = serializers.IntegerField()
+    execution_id = serializers.UUIDField(allow_null=True)
+    message = serializers.DictField()
+    created_at = serializers.DateTimeField()
+
+
+class DeadLetterPageSerializer(serializers.Serializer[Any]):
+    items = DeadLetterSerializer(many=True)
+    has_more = serializers.BooleanField()
+
+
+class TriggerRedriveSerializer(serializers.Serializer[Any]):
+    seqs = serializers.ListField(child=serializers.IntegerField(), required=False)
+
+
+class TriggerRedrivenSerializer(serializers.Serializer[Any]):
+    redriven = serializers.IntegerField()

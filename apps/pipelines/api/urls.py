@@ -5,10 +5,12 @@ from __future__ import annotations
 from apps.core.api.slashes import slashed
 from apps.pipelines.api import execution_views as executions
 from apps.pipelines.api import pipeline_views as pipelines
+from apps.pipelines.api import trigger_views as triggers
 
 app_name = "pipelines"
 
 PIPELINE = "api/v1/pipelines/<str:pipeline_id>"
+EVENT = "api/v1/events/<str:pipeline_id>"
 EXECUTION = "api/v1/executions/<str:execution>"
 
 urlpatterns = [
@@ -30,6 +32,16 @@ urlpatterns = [
         name="pipeline-revalidate",
     ),
     slashed(f"{PIPELINE}/run", pipelines.PipelineRunView.as_view(), name="pipeline-run"),
+    slashed("api/v1/events/", triggers.TriggerListView.as_view(), name="trigger-list"),
+    slashed(EVENT, triggers.TriggerView.as_view(), name="trigger"),
+    slashed(f"{EVENT}/status", triggers.TriggerStatusView.as_view(), name="trigger-status"),
+    slashed(f"{EVENT}/pause", triggers.TriggerPauseView.as_view(), name="trigger-pause"),
+    slashed(f"{EVENT}/resume", triggers.TriggerResumeView.as_view(), name="trigger-resume"),
+    slashed(f"{EVENT}/test", triggers.TriggerTestView.as_view(), name="trigger-test"),
+    slashed(
+        f"{EVENT}/dead-letters", triggers.DeadLetterListView.as_view(), name="dead-letter-list"
+    ),
+    slashed(f"{EVENT}/redrive", triggers.TriggerRedriveView.as_view(), name="trigger-redrive"),
     slashed("api/v1/executions/", executions.ExecutionListView.as_view(), name="execution-list"),
     slashed(EXECUTION, executions.ExecutionDetailView.as_view(), name="execution-detail"),
     slashed(

@@ -17,6 +17,7 @@ SET status = %(status)s::text, is_queued = %(is_queued)s::boolean, is_settled = 
     outputs = coalesce(%(outputs)s::jsonb, e.outputs),
     error_info = %(error_info)s::jsonb, attempt = %(attempt)s::int, started_at = %(started_at)s::timestamptz,
     completed_at = %(completed_at)s::timestamptz, wake_at = %(wake_at)s::timestamptz,
-    deadline_at = %(deadline_at)s::timestamptz, cancel_requested_at = %(cancel_requested_at)s::timestamptz,
+    deadline_at = %(deadline_at)s::timestamptz, retry_at = %(retry_at)s::timestamptz,
+    cancel_requested_at = %(cancel_requested_at)s::timestamptz,
     cancel_reason = %(cancel_reason)s::text
 WHERE e.id = %(execution_id)s::uuid

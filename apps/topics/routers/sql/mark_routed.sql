@@ -4,7 +4,7 @@ WITH locked AS MATERIALIZED (
   SELECT id FROM topics_topic WHERE id = ANY (%(ids)s::bigint[]) ORDER BY name FOR NO KEY UPDATE
 )
 UPDATE topics_topic t
-SET has_listeners = EXISTS (SELECT FROM topics_router r WHERE r.source_id = t.id),
+SET has_listeners = t.is_followed OR EXISTS (SELECT FROM topics_router r WHERE r.source_id = t.id),
     is_fed = EXISTS (SELECT FROM topics_router r WHERE r.dest_id = t.id)
 FROM locked l
 WHERE t.id = l.id

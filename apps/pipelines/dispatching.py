@@ -1,0 +1,289 @@
+"""The dispatcher: what messages of topics start (pipelines-storage.md §2).
+
+One for all triggers. A turn locks one trigger, reads after its cursor and commits what it starts together with the
+cursor: so each message starts exactly one execution, whoever else dispatches and whenever somebody dies.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.db import DatabaseError, transaction
+
+from apps.core import clock, sql
+from apps.pipelines import conditions, deadletters, documents, filters, messages, starting
+from apps.pipelines.conditions import Condition
+from apps.pipelines.models import Execution, Trigger, Version
+from apps.pipelines.starting import Start
+from apps.pipelines.states import ExecutionStatus
+from apps.topics import queries as topics
+from apps.topics import services as topic_services
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from apps.pipelines.plans import Plan, TriggerPlan
+    from apps.topics.queries import Stored
+
+log = logging.getLogger(__name__)
+JSON = Any
+
+# Messages of one turn: those looked at, and those that start something; the next turn follows at once.
+MOST_READ = 2_000
+PAGE = 500
+# Executions that wait for their key are made this many ahead, per place a trigger has.
+AHEAD = 10
+# How long a trigger whose turn failed is left alone.
+PAUSE = timedelta(seconds=5)
+
+
+def dispatch_due() -> list[str]:
+    """Give each trigger that has something to look at a turn; return the executions started, oldest first."""
+    started: list[str] = []
+    for row in sql.run("pipelines/triggers_due", now=clock.now()).rows:
+        more = True
+        while more:
+            try:
+                turn = dispatch(row["pipeline_id"])
+            except DatabaseError:
+                raise
+            except Exception as exc:
+                # One trigger's trouble must not be all triggers'.
+                log.exception("the trigger of %s stumbled", row["pipeline_id"])
+                _postpone(row["pipeline_id"], f"{type(exc).__name__}: {exc}")
+                break
+            started += turn.started
+            more = turn.more
+    return started
+
+
+@dataclass(slots=True)
+class Turn:
+    """What came of a turn: ids of executions, and whether there is more to do at once."""
+
+    started: list[str] = field(default_factory=list)
+    more: bool = False
+
+
+def dispatch(pipeline_id: str) -> Turn:
+    """Give one trigger a turn; nothing if another dispatcher is at it."""
+    _settle_topic(pipeline_id)
+    with transaction.atomic():
+        trigger = (
+            Trigger.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
+            .filter(pk=pipeline_id, is_started=True, is_paused=False)
+            .first()
+        )
+        if trigger is None:
+            return Turn()
+        turn = _Dispatch(trigger).run()
+        trigger.save()
+    return turn
+
+
+def _settle_topic(pipeline_id: str) -> None:
+    """Bring the topic up to date before the turn: its lock must not be held as long as a turn takes."""
+    for topic, position in Trigger.objects.filter(pk=pipeline_id).values_list("topic", "position"):
+        topics.read_after(topic, position or 0, 1)
+
+
+def pin(trigger: Trigger, *, start: str | int) -> None:
+    """Find the topic of a trigger and put the cursor there, unless it is on this very topic already.
+
+    Call it in the transaction that holds the trigger; it locks the topic. A topic that was made anew is read from its
+    beginning, and so is one that appears after the trigger was started.
+    """
+    head = topic_services.follow_topic(
+        topic=trigger.topic, is_followed=lambda: is_followed(trigger.topic)
+    )
+    if head is None:
+        conditions.set_condition(trigger, Condition.TOPIC_RESOLVED, False, "TopicMissing")
+        return
+    conditions.set_condition(trigger, Condition.TOPIC_RESOLVED, True, "TopicFound")
+    if trigger.topic_id == head.topic_id and trigger.position is not None:
+        return
+    reason = "TopicRecreated" if trigger.topic_id is not None else "Pinned"
+    if start == "latest" and trigger.topic_id is None:
+        trigger.position = head.seq
+    else:
+        trigger.position = min(start, head.seq) if isinstance(start, int) else 0
+    trigger.topic_id = head.topic_id
+    conditions.set_condition(trigger, Condition.CURSOR_PINNED, True, reason)
+
+
+def is_followed(topic: str) -> bool:
+    """Say whether a started trigger follows a topic."""
+    return Trigger.objects.filter(topic=topic, is_started=True).exists()
+
+
+def _postpone(pipeline_id: str, error: str) -> None:
+    Trigger.objects.filter(pk=pipeline_id).update(
+        wake_at=clock.now() + PAUSE, last_error=error[:2000]
+    )
+
+
+class _Dispatch:
+    """One turn of one locked trigger."""
+
+    def __init__(self, trigger: Trigger) -> None:
+        self.trigger = trigger
+        self.now = clock.now()
+        version = Version.objects.get(pipeline_id=trigger.pipeline_id, number=trigger.version)
+        self.document = version.document
+        self.plan: Plan = documents.plan_of(version.document)
+        self.rules: TriggerPlan = self.plan.trigger
+        self.starts: list[Start] = []
+        self.letters: list[deadletters.Letter] = []
+
+    def run(self) -> Turn:
+        trigger = self.trigger
+        trigger.wake_at = None
+        head = topics.find_head(trigger.topic)
+        if head is None or head.topic_id != trigger.topic_id or trigger.position is None:
+            # After the start a topic that appears is new: all of it is for this trigger.
+            pin(trigger, start="earliest")
+        if trigger.position is None or trigger.topic_id is None:
+            return Turn()
+        room = self._room()
+        more = room > 0 and self._take(room)
+        executions = starting.start(self.starts, source=trigger) if self.starts else []
+        trigger.started += len(executions)
+        if executions:
+            trigger.last_execution_id = executions[-1].id
+        deadletters.write(trigger, self.letters)
+        return Turn([str(one.id) for one in executions], more=more and trigger.wake_at is None)
+
+    # --- how much -----------------------------------------------------------------------------
+
+    def _room(self) -> int:
+        """Return how many executions may be started now."""
+        trigger, rules = self.trigger, self.rules
+        under_way = Execution.objects.filter(
+            pipeline_id=trigger.pipeline_id, source=trigger, status=ExecutionStatus.RUNNING
+        ).count()
+        most = rules.max_concurrency * (AHEAD if rules.key is not None else 1)
+        room = most - under_way
+        if rules.rate_limit is not None:
+            window = timedelta(seconds=rules.rate_limit.seconds)
+            if trigger.window_at is None or trigger.window_at + window <= self.now:
+                trigger.window_at, trigger.window_count = self.now, 0
+            left = rules.rate_limit.count - trigger.window_count
+            if left <= 0:
+                self._wake_at(trigger.window_at + window)
+            room = min(room, left)
+        return room
+
+    def _wake_at(self, moment: datetime) -> None:
+        trigger = self.trigger
+        trigger.wake_at = moment if trigger.wake_at is None else min(trigger.wake_at, moment)
+
+    # --- what ---------------------------------------------------------------------------------
+
+    def _take(self, room: int) -> bool:
+        """Read messages until the room is used up or there are none; return whether there may be more."""
+        trigger = self.trigger
+        looked_at = 0
+        pending: list[tuple[Stored, str]] = []
+        position = int(trigger.position or 0)
+        while looked_at < MOST_READ:
+            page = topics.read_after(trigger.topic, position, PAGE)
+            if page is None:
+                break
+            if page.gap is not None and page.gap.reason != "recreated":
+                lost = f"{page.gap.missed_estimate} messages before {page.gap.gap_to + 1} were lost: {page.gap.reason}"
+                trigger.last_error = lost
+                conditions.set_condition(
+                    trigger, Condition.CURSOR_PINNED, True, "MessagesLost", lost
+                )
+            for record in page.records:
+                if room <= len(self.starts):
+                    self._settle(position, looked_at)
+                    return True
+                position = record.seq
+                looked_at += 1
+                text = self._wanted(record)
+                if text is not None and self.rules.batch is None:
+                    self._start(record, text)
+                elif text is not None:
+                    pending.append((record, text))
+                    if self.rules.batch is not None and len(pending) == self.rules.batch.max:
+                        self._start_batch(pending)
+                        pending = []
+            if not page.has_more:
+                # What was deleted behind the last record is passed over with it.
+                position = max(position, page.next_after)
+                break
+        if pending:
+            position = self._end_of_batch(pending, position)
+        self._settle(position, looked_at)
+        return looked_at >= MOST_READ
+
+    def _settle(self, position: int, looked_at: int) -> None:
+        self.trigger.position = position
+        self.trigger.received += looked_at
+        if looked_at:
+            self.trigger.last_event_at = self.now
+
+    def _wanted(self, record: Stored) -> str | None:
+        """Return a message as `trigger` if it is to start something."""
+        text = messages.text_of(self.trigger.topic, record)
+        message = msgspec.json.decode(text)
+        if filters.refusal(self.rules.filters, message) is not None:
+            self.trigger.filtered += 1
+            return None
+        if messages.hops_of(message) >= messages.MOST_HOPS:
+            self.letters.append(
+                deadletters.Letter(self.rules.dead_letter, record.seq, text, "loop", attempts=0)
+            )
+            return None
+        return text
+
+    def _start(self, record: Stored, text: str) -> None:
+        message = msgspec.json.decode(text)
+        key = None
+        if self.rules.key is not None:
+            # Everything has a key: what lacks the field shares one.
+            key = msgspec.json.encode(filters.field_of(message, self.rules.key)).decode()
+        self._add(record.seq, text, messages.hops_of(message), key)
+
+    def _start_batch(self, pending: list[tuple[Stored, str]]) -> None:
+        texts = [text for _, text in pending]
+        hops = max(messages.hops_of(msgspec.json.decode(text)) for text in texts)
+        self._add(pending[-1][0].seq, messages.batch_text(texts), hops, None)
+
+    def _end_of_batch(self, pending: list[tuple[Stored, str]], position: int) -> int:
+        """Start a batch that is not full if its first message has waited long enough; else leave it for later."""
+        batch = self.rules.batch
+        assert batch is not None  # noqa: S101 - for the type checker
+        first = pending[0][0]
+        due_ms = first.ts + batch.wait_ms
+        now_ms = clock.milliseconds(self.now)
+        if due_ms <= now_ms:
+            self._start_batch(pending)
+            return position
+        self._wake_at(self.now + timedelta(milliseconds=due_ms - now_ms))
+        # Looked at again then: counted once, when they are taken.
+        left = len(pending)
+        self.trigger.received -= left
+        return first.seq - 1
+
+    def _add(self, seq: int, text: str, hops: int, key: str | None) -> None:
+        self.trigger.window_count += 1
+        self.starts.append(
+            Start(
+                pipeline_id=self.trigger.pipeline_id,
+                version=self.trigger.version,
+                document=self.document,
+                created_by=self.trigger.created_by,
+                prefixes=tuple(self.trigger.prefixes),
+                trigger=text,
+                hops=hops,
+                source_topic_id=self.trigger.topic_id,
+                source_seq=seq,
+                source_key=key,
+            )
+        )

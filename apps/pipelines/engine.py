@@ -1,0 +1,154 @@
+"""The part of a worker process that advances executions and dispatches triggers: one thread, woken by words.
+
+Nothing is remembered here that could not be read again: what is due is in rows, and a sweep wakes the thread anyway.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+from django import db
+
+from apps.core import clock, sql
+from apps.core.errors import NotFound
+from apps.core.nudges import Ear
+from apps.pipelines import advancing, dispatching, settling
+from apps.pipelines.models import Execution
+from apps.pipelines.starting import DISPATCH_TASK
+from apps.pipelines.transitions import ADVANCE_TASK
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+log = logging.getLogger(__name__)
+
+# Executions looked up at a time.
+MOST = 100
+# How long the thread pauses after a turn that failed: Postgres is away.
+PAUSE_SECONDS = 1.0
+
+
+def run_once(*, dispatches: bool = True) -> bool:
+    """Dispatch what has grown, advance what is due, settle what has ended; return whether there was anything."""
+    started = dispatching.dispatch_due() if dispatches else []
+    due = sql.run("pipelines/executions_due", now=clock.now(), limit=MOST).rows
+    for row in due:
+        advance(row["id"])
+    unsettled = list(
+        Execution.objects.filter(is_settled=False)
+        .order_by("id")
+        .values_list("id", flat=True)[:MOST]
+    )
+    for execution_id in unsettled:
+        settling.settle_execution(execution_id)
+    return bool(started or due or unsettled)
+
+
+def advance(execution_id: UUID) -> None:
+    """Advance an execution that may be gone."""
+    try:
+        advancing.advance_execution(execution_id)
+    except NotFound:
+        log.info("execution %s is gone", execution_id)
+
+
+class Engine:
+    """Runs `run_once` whenever there may be something to do. Start it once per process."""
+
+    def __init__(self) -> None:
+        self._wake = threading.Event()
+        self._ended: deque[UUID] = deque()
+        self._dispatches = True
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="gyoza-engine", daemon=True)
+        self._ear = Ear({ADVANCE_TASK: self._wake.set, DISPATCH_TASK: self.wake})
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+        self._ear.start()
+
+    def stop(self) -> None:
+        """Finish what is being done, and stop."""
+        self._stopped = True
+        self._wake.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+            self._ear.close()
+
+    def wake(self) -> None:
+        """Look for all there is to do, soon."""
+        self._dispatches = True
+        self._wake.set()
+
+    def advance_soon(self, execution_ids: Iterable[UUID]) -> None:
+        """Advance executions one of whose runs has ended."""
+        self._ended.extend(execution_ids)
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.wait()
+            self._wake.clear()
+            try:
+                self._work()
+            except db.Error as exc:
+                log.warning("nothing is advanced for %.0f s: %s", PAUSE_SECONDS, exc)
+                self._pause()
+            except Exception:
+                # The thread must outlive a mistake: everything else waits for it.
+                log.exception("the engine stumbled")
+                self._pause()
+        db.connections.close_all()
+
+    def _work(self) -> None:
+        busy = True
+        while busy and not self._stopped:
+            while self._ended:
+                advance(self._ended[0])
+                self._ended.popleft()
+            dispatches, self._dispatches = self._dispatches, False
+            busy = run_once(dispatches=dispatches) or bool(self._ended) or self._dispatches
+
+    def _pause(self) -> None:
+        db.connections.close_all()
+        threading.Event().wait(PAUSE_SECONDS)
+        self.wake()
+
+
+_engine: Engine | None = None
+
+
+def start() -> None:
+    """Start this process's engine."""
+    global _engine
+    _engine = Engine()
+    _engine.start()
+
+
+def stop() -> None:
+    """Stop this process's engine."""
+    global _engine
+    if _engine is not None:
+        _engine.stop()
+        _engine = None
+
+
+def wake() -> bool:
+    """Wake this process's engine; say whether it has one."""
+    if _engine is None:
+        return False
+    _engine.wake()
+    return True
+
+
+def advance_soon(execution_ids: Iterable[UUID]) -> bool:
+    """Let this process's engine advance executions; say whether it has one."""
+    if _engine is None:
+        return False
+    _engine.advance_soon(execution_ids)
+    return True

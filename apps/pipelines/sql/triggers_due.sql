@@ -1,0 +1,9 @@
+-- Which triggers have something to look at: a topic that has grown past their cursor, that appeared or was made anew, or
+-- their own time has come. Called by dispatching; indexes trigger_listening, trigger_due, topic_once_per_name.
+SELECT t.pipeline_id
+FROM pipelines_trigger t
+LEFT JOIN topics_topic p ON p.name = t.topic
+WHERE t.is_started AND NOT t.is_paused
+  AND (t.wake_at <= %(now)s::timestamptz
+       OR (t.wake_at IS NULL AND p.id IS NOT NULL AND (t.topic_id IS DISTINCT FROM p.id OR p.head > t.position)))
+ORDER BY t.pipeline_id

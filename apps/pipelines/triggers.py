@@ -1,0 +1,231 @@
+"""What can be done with event triggers: one function per intention (pipelines-storage.md §2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from apps.access import services as access
+from apps.core.errors import Forbidden
+from apps.core.queue import nudge_on_commit
+from apps.pipelines import (
+    advancing,
+    conditions,
+    dispatching,
+    documents,
+    filters,
+    messages,
+    queries,
+    starting,
+)
+from apps.pipelines.conditions import Condition
+from apps.pipelines.errors import NoEventOption, TriggerNotStarted
+from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
+from apps.pipelines.starting import DISPATCH_TASK, Start
+from apps.topics import queries as topics
+from apps.topics import services as topic_services
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from apps.access.auth import Caller
+
+JSON = Any
+
+
+def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> Trigger:
+    """Subscribe a pipeline to its topic, or put a new subscription in the place of the old one, which keeps its cursor.
+
+    Raises NotFound, NoSuchVersion, NoEventOption, Forbidden; the old subscription then goes on.
+    """
+    pipeline = queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    chosen = queries.get_version(pipeline, version)
+    plan = documents.plan_of(chosen.document)
+    if not plan.event:
+        raise NoEventOption("Pipeline does not have an event option")
+    if not caller.sees(plan.event):
+        raise Forbidden(f"this key may not read the topic {plan.event}", topic=plan.event)
+    with transaction.atomic():
+        trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
+        if trigger is None:
+            trigger = Trigger(pipeline_id=pipeline_id, is_started=False)
+        left = trigger.topic
+        goes_on = trigger.topic == plan.event and trigger.is_started
+        if not goes_on:
+            trigger.topic_id = trigger.position = None
+        trigger.topic, trigger.version = plan.event, chosen.number
+        trigger.is_started, trigger.is_paused, trigger.wake_at = True, False, None
+        trigger.created_by, trigger.prefixes = caller.owner, list(caller.prefixes)
+        trigger.last_error = ""
+        conditions.set_condition(trigger, Condition.PIPELINE_RESOLVED, True, "PipelineFound")
+        _resolve_dead_letter(trigger, plan.trigger.dead_letter)
+        trigger.save()
+        if trigger.position is None:
+            # A subscription that waits for its topic to appear is for all of it.
+            dispatching.pin(trigger, start="earliest" if goes_on else plan.trigger.start)
+            trigger.save()
+        if left and left != trigger.topic:
+            _unfollow(left)
+        access.audit(
+            caller=caller, action="trigger.start", target=pipeline_id, version=chosen.number
+        )
+        nudge_on_commit(DISPATCH_TASK)
+    return trigger
+
+
+def stop_trigger(*, pipeline_id: str, caller: Caller) -> None:
+    """Take no more messages and drop the cursor; what runs goes on. Raises NotFound; stopping twice is fine."""
+    queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    with transaction.atomic():
+        trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
+        if trigger is None or not trigger.is_started:
+            return
+        trigger.is_started = trigger.is_paused = False
+        trigger.topic_id = trigger.position = trigger.wake_at = None
+        trigger.conditions = {}
+        trigger.save()
+        _unfollow(trigger.topic)
+        access.audit(caller=caller, action="trigger.stop", target=pipeline_id)
+
+
+def pause_trigger(*, pipeline_id: str, caller: Caller) -> Trigger:
+    """Take no more messages until resumed; the cursor stays. Raises NotFound, TriggerNotStarted."""
+    return _set_paused(pipeline_id, paused=True, caller=caller)
+
+
+def resume_trigger(*, pipeline_id: str, caller: Caller) -> Trigger:
+    """Take messages again, from where it was paused. Raises NotFound, TriggerNotStarted."""
+    return _set_paused(pipeline_id, paused=False, caller=caller)
+
+
+def is_ready(*, pipeline_id: str, caller: Caller) -> bool:
+    """Say whether a message would start an execution now: subscribed, pinned, and a worker is there. Raises NotFound."""
+    queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    trigger = Trigger.objects.filter(pk=pipeline_id, is_started=True, is_paused=False).first()
+    return trigger is not None and trigger.position is not None and queries.has_runner()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a message would do."""
+
+    matched: bool
+    reason: str | None
+    trigger: JSON
+    steps: dict[str, JSON]
+
+
+def try_message(*, pipeline_id: str, message: JSON, caller: Caller) -> Trial:
+    """Say whether a message would start an execution, and with which inputs of its first steps; nothing is started.
+
+    `message` is a record: data, tag, node, meta. Raises NotFound.
+    """
+    pipeline = queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    trigger = Trigger.objects.filter(pk=pipeline_id, is_started=True).first()
+    chosen = queries.get_version(pipeline, trigger.version if trigger else None)
+    plan = documents.plan_of(chosen.document)
+    seen = {
+        "type": "event",
+        "topic": plan.event,
+        "seq": 0,
+        "ts": 0,
+        "node": None,
+        "tag": None,
+        "meta": None,
+        "data": None,
+        **message,
+        "attempt": 1,
+    }
+    reason = filters.refusal(plan.trigger.filters, seen)
+    if reason is None and messages.hops_of(seen) >= messages.MOST_HOPS:
+        reason = "loop"
+    steps = {} if reason else advancing.first_inputs(plan, pipeline, chosen, seen)
+    return Trial(matched=reason is None, reason=reason, trigger=seen, steps=steps)
+
+
+def redrive(*, pipeline_id: str, seqs: Sequence[int] | None, caller: Caller) -> int:
+    """Take dead letters up again, those of these seqs or all; return how many.
+
+    An execution that failed goes on from its failed steps; a message that went in a loop starts one. Raises NotFound.
+    """
+    queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    rows = DeadLetter.objects.filter(pipeline_id=pipeline_id).order_by("topic_id", "seq")
+    if seqs is not None:
+        rows = rows.filter(seq__in=seqs)
+    count = 0
+    for letter in rows:
+        with transaction.atomic():
+            gone, _ = DeadLetter.objects.filter(pk=letter.pk).delete()
+            if not gone:
+                continue
+            count += 1
+            if letter.execution_id is None:
+                _start_again(letter, caller)
+        if letter.execution_id is not None:
+            _retry(letter.execution_id, caller)
+    access.audit(caller=caller, action="trigger.redrive", target=pipeline_id, redriven=count)
+    return count
+
+
+def _retry(execution_id: UUID, caller: Caller) -> None:
+    execution = Execution.objects.filter(pk=execution_id).first()
+    # Retried by somebody else meanwhile: then it is under way.
+    if execution is not None and execution.status in advancing.RETRIABLE:
+        advancing.retry_execution(execution, reason=f"redriven by {caller.name}")
+
+
+def _start_again(letter: DeadLetter, caller: Caller) -> None:
+    trigger = Trigger.objects.filter(pk=letter.pipeline_id).first()
+    if trigger is None:
+        return
+    version = Version.objects.get(pipeline_id=letter.pipeline_id, number=trigger.version)
+    starting.start(
+        [
+            Start(
+                pipeline_id=letter.pipeline_id,
+                version=version.number,
+                document=version.document,
+                created_by=caller.owner,
+                prefixes=caller.prefixes,
+                trigger=letter.message,
+            )
+        ],
+        source=trigger,
+    )
+
+
+def _set_paused(pipeline_id: str, *, paused: bool, caller: Caller) -> Trigger:
+    queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    with transaction.atomic():
+        trigger = (
+            Trigger.objects.select_for_update(no_key=True)
+            .filter(pk=pipeline_id, is_started=True)
+            .first()
+        )
+        if trigger is None:
+            raise TriggerNotStarted(
+                f"the trigger of {pipeline_id} is not started", pipeline_id=pipeline_id
+            )
+        if trigger.is_paused != paused:
+            trigger.is_paused = paused
+            trigger.save(update_fields=["is_paused"])
+            action = "trigger.pause" if paused else "trigger.resume"
+            access.audit(caller=caller, action=action, target=pipeline_id)
+            nudge_on_commit(DISPATCH_TASK)
+    return trigger
+
+
+def _unfollow(topic: str) -> None:
+    topic_services.follow_topic(topic=topic, is_followed=lambda: dispatching.is_followed(topic))
+
+
+def _resolve_dead_letter(trigger: Trigger, dead_letter: str | None) -> None:
+    if dead_letter is None:
+        conditions.set_condition(trigger, Condition.DEAD_LETTER_RESOLVED, True, "NoDeadLetter")
+    else:
+        exists = topics.find_head(dead_letter) is not None
+        reason = "TopicFound" if exists else "CreatedWhenNeeded"
+        conditions.set_condition(trigger, Condition.DEAD_LETTER_RESOLVED, True, reason)

@@ -1,0 +1,342 @@
+"""Event triggers: what messages start, driven turn by turn (pipelines-storage.md §2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from apps.access.auth import ANONYMOUS
+from apps.pipelines import dispatching, engine, errors, services, triggers
+from apps.pipelines.models import DeadLetter, Execution, Trigger
+from apps.topics import queries as topics
+from apps.topics.models import Topic
+from apps.topics.services import NewEvent, append_events, delete_topic
+
+pytestmark = pytest.mark.django_db
+
+CMD = {"command": ["true"]}
+
+
+def publish(*data: Any, topic: str = "orders", **record: Any) -> None:
+    append_events(
+        [NewEvent(topic=topic, data=msgspec.json.encode(one).decode(), **record) for one in data]
+    )
+
+
+def listen(**trigger: Any) -> Trigger:
+    services.create_pipeline(
+        body={
+            "id": "p",
+            "name": "p",
+            "options": {"event": "orders", "trigger": trigger},
+            "steps": [{"name": "a", **CMD, "inputs": {"data": {"$ref": "trigger.data"}}}],
+        },
+        caller=ANONYMOUS,
+    )
+    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    return trigger_now()
+
+
+def trigger_now() -> Trigger:
+    return Trigger.objects.filter(pk="p").first() or Trigger()
+
+
+def dispatch() -> list[dict[str, Any]]:
+    """Give the trigger turns until there is nothing to do; return the new executions' messages."""
+    before = set(Execution.objects.values_list("id", flat=True))
+    dispatching.dispatch_due()
+    new = Execution.objects.exclude(pk__in=before).order_by("source_seq", "id")
+    return [msgspec.json.decode(one.trigger or "null") for one in new]
+
+
+def end(status: str, driver: Any, *executions: Execution) -> None:
+    """Let every run of these executions end, and what follows be done."""
+    for execution in executions or Execution.objects.filter(status="running", is_queued=False):
+        driver.advance(execution)
+        for run in driver.runs(execution):
+            if not run.is_final:
+                driver.end(run.id, {}, error="" if status == "completed" else "boom")
+        driver.advance(execution)
+    engine.run_once(dispatches=False)
+
+
+def test_each_message_starts_one_execution_that_sees_it():
+    listen()
+    publish({"n": 1}, tag="t", node="me", meta='{"k": 1}')
+    [message] = dispatch()
+    assert {name: message[name] for name in ("type", "topic", "seq", "tag", "node")} == {
+        "type": "event",
+        "topic": "orders",
+        "seq": 1,
+        "tag": "t",
+        "node": "me",
+    }
+    assert (message["data"], message["meta"], message["attempt"]) == ({"n": 1}, {"k": 1}, 1)
+    assert dispatch() == []
+    assert (trigger_now().received, trigger_now().started, trigger_now().position) == (1, 1, 1)
+
+
+def test_latest_takes_only_what_comes_after_the_start():
+    publish("old")
+    listen()
+    publish("new")
+    assert [one["data"] for one in dispatch()] == ["new"]
+
+
+@pytest.mark.parametrize(
+    ("start", "taken"), [("earliest", ["a", "b", "c"]), (1, ["b", "c"]), (99, [])]
+)
+def test_it_starts_where_it_is_told(start, taken):
+    publish("a", "b", "c")
+    listen(start=start)
+    assert [one["data"] for one in dispatch()] == taken
+
+
+def test_a_topic_that_appears_later_is_read_from_its_beginning():
+    listen()
+    assert dispatch() == []
+    assert trigger_now().conditions["TopicResolved"]["status"] is False
+    publish("first")
+    assert [one["data"] for one in dispatch()] == ["first"]
+    assert Topic.objects.get(name="orders").has_listeners
+
+
+def test_a_topic_made_anew_restarts_the_cursor_and_says_so(driver):
+    listen()
+    publish("a", "b")
+    dispatch()
+    end("completed", driver)
+    delete_topic(topic="orders", caller="test")
+    publish("c")
+    assert [one["data"] for one in dispatch()] == ["c"]
+    assert trigger_now().conditions["CursorPinned"]["reason"] == "TopicRecreated"
+
+
+def test_what_the_filters_refuse_moves_the_cursor():
+    listen(filter=[{"field": "data.kind", "op": "eq", "value": "x"}])
+    publish({"kind": "y"}, "no object", {"kind": "x"}, {})
+    assert [one["seq"] for one in dispatch()] == [3]
+    found = trigger_now()
+    assert (found.received, found.filtered, found.position) == (4, 3, 4)
+
+
+def test_no_more_than_may_run_at_once_are_started(driver):
+    listen(max_concurrency=2)
+    publish(*range(5))
+    assert [one["seq"] for one in dispatch()] == [1, 2]
+    assert dispatch() == []
+    end("completed", driver)
+    assert [one["seq"] for one in dispatch()] == [3, 4]
+
+
+def test_messages_of_one_key_follow_each_other(driver):
+    listen(ordering="by_key", key="data.k", max_concurrency=10)
+    publish({"k": "a", "n": 1}, {"k": "a", "n": 2}, {"k": "b", "n": 3})
+    dispatch()
+    begun = Execution.objects.filter(is_queued=False)
+    assert {one.source_seq for one in begun} == {1, 3}
+    first = Execution.objects.get(source_seq=1)
+    end("failed", driver, first)
+    assert not Execution.objects.get(source_seq=2).is_queued
+
+
+def test_a_rate_limit_holds_back_what_is_too_much(time_machine):
+    time_machine.move_to("2030-01-01T00:00:00Z", tick=False)
+    listen(rate_limit="2/m", max_concurrency=100)
+    publish(*range(5))
+    assert len(dispatch()) == 2
+    assert str(trigger_now().wake_at) == "2030-01-01 00:01:00+00:00"
+    assert dispatch() == []
+    time_machine.move_to("2030-01-01T00:01:00Z", tick=False)
+    assert [one["seq"] for one in dispatch()] == [3, 4]
+
+
+def test_a_batch_starts_when_it_is_full_or_has_waited(time_machine):
+    time_machine.move_to("2030-01-01T00:00:00Z", tick=False)
+    listen(batch={"max": 2, "wait_ms": 5000}, max_concurrency=100)
+    publish("a", "b", "c")
+    [full] = dispatch()
+    assert [one["data"] for one in full["messages"]] == ["a", "b"]
+    assert dispatch() == []
+    assert trigger_now().position == 2
+    time_machine.move_to("2030-01-01T00:00:05Z", tick=False)
+    [waited] = dispatch()
+    assert [one["data"] for one in waited["messages"]] == ["c"]
+    assert (trigger_now().received, trigger_now().position) == (3, 3)
+
+
+def test_replacing_a_trigger_keeps_its_cursor():
+    listen()
+    publish("a")
+    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    publish("b")
+    assert [one["data"] for one in dispatch()] == ["a", "b"]
+
+
+def test_a_later_version_runs_only_once_it_is_started():
+    listen()
+    services.replace_pipeline(
+        pipeline_id="p",
+        body={"name": "p", "options": {"event": "orders"}, "steps": []},
+        caller=ANONYMOUS,
+    )
+    publish("a")
+    dispatch()
+    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    publish("b")
+    dispatch()
+    versions = Execution.objects.order_by("source_seq").values_list("pipeline_version", flat=True)
+    assert list(versions) == [1, 2]
+
+
+def test_a_failed_check_leaves_the_old_one_running():
+    listen()
+    services.replace_pipeline(pipeline_id="p", body={"name": "p"}, caller=ANONYMOUS)
+    with pytest.raises(errors.NoEventOption):
+        triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    publish("a")
+    assert [one["data"] for one in dispatch()] == ["a"]
+
+
+def test_a_stopped_trigger_takes_nothing_and_forgets_where_it_was():
+    listen()
+    triggers.stop_trigger(pipeline_id="p", caller=ANONYMOUS)
+    publish("a")
+    assert dispatch() == []
+    assert not Topic.objects.get(name="orders").has_listeners
+    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    assert dispatch() == []
+
+
+def test_a_paused_trigger_goes_on_from_where_it_was():
+    listen()
+    publish("a")
+    triggers.pause_trigger(pipeline_id="p", caller=ANONYMOUS)
+    assert dispatch() == []
+    triggers.resume_trigger(pipeline_id="p", caller=ANONYMOUS)
+    assert [one["data"] for one in dispatch()] == ["a"]
+
+
+def test_a_failed_message_is_tried_again_and_is_no_failure_meanwhile(driver, time_machine):
+    time_machine.move_to("2030-01-01T00:00:00Z", tick=False)
+    listen(retry={"max_attempts": 2, "delay_s": 10, "jitter": 0}, dead_letter="dead")
+    publish({"n": 1})
+    dispatch()
+    execution = Execution.objects.get()
+    end("failed", driver, execution)
+    execution.refresh_from_db()
+    assert (execution.status, execution.attempt) == ("running", 1)
+    assert str(execution.wake_at) == "2030-01-01 00:00:10+00:00"
+    time_machine.move_to("2030-01-01T00:00:10Z", tick=False)
+    engine.run_once(dispatches=False)
+    [run] = driver.runs(execution)
+    assert (run.state, run.current_attempt) == ("PENDING", 2)
+    driver.end(run.id, {"ok": True})
+    execution = driver.advance(execution)
+    assert (execution.status, execution.attempt) == ("completed", 2)
+    engine.run_once(dispatches=False)
+    found = trigger_now()
+    assert (found.succeeded, found.failed, found.retried) == (1, 0, 1)
+    assert topics.read_after("dead", 0, 10) is None
+
+
+def test_a_message_that_finally_failed_becomes_a_dead_letter(driver):
+    listen(dead_letter="dead")
+    publish({"n": 1}, tag="t", meta='{"mine": true}')
+    dispatch()
+    execution = Execution.objects.get()
+    end("failed", driver, execution)
+    page = topics.read_after("dead", 0, 10)
+    assert page is not None
+    [record] = page.records
+    assert (msgspec.json.decode(record.data), record.tag) == ({"n": 1}, "t")
+    assert msgspec.json.decode(record.meta or "") == {
+        "mine": True,
+        "$reason": "a: boom",
+        "$attempts": 1,
+        "$source_topic": "orders",
+        "$source_seq": 1,
+        "$execution_id": str(execution.id),
+    }
+    assert (trigger_now().failed, trigger_now().dead_lettered) == (1, 1)
+
+
+def test_redriving_goes_on_from_the_failed_steps(driver):
+    listen()
+    publish("a", "b")
+    dispatch()
+    end("failed", driver)
+    assert DeadLetter.objects.count() == 2
+    assert triggers.redrive(pipeline_id="p", seqs=[2], caller=ANONYMOUS) == 1
+    execution = Execution.objects.get(source_seq=2)
+    assert (execution.status, execution.attempt) == ("running", 2)
+    assert triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS) == 1
+    assert triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS) == 0
+
+
+def test_a_loop_ends_after_sixteen_hops():
+    listen(dead_letter="dead")
+    publish("near", meta='{"gyoza_hops": 15}')
+    publish("far", meta='{"gyoza_hops": 16}')
+    assert [one["data"] for one in dispatch()] == ["near"]
+    assert Execution.objects.get().hops == 15
+    [letter] = DeadLetter.objects.all()
+    assert (letter.seq, letter.reason) == (2, "loop")
+    assert triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS) == 1
+    assert Execution.objects.filter(hops=0).count() == 1
+
+
+def test_a_pipeline_that_feeds_itself_is_stopped(driver):
+    services.create_pipeline(
+        body={
+            "id": "p",
+            "name": "p",
+            "options": {"event": "orders"},
+            "steps": [
+                {"name": "t", "adapter": "publish", "inputs": {"topic": "orders", "data": 1}}
+            ],
+        },
+        caller=ANONYMOUS,
+    )
+    publish("before")
+    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    publish("go")
+    for _ in range(100):
+        if not engine.run_once():
+            break
+    assert Execution.objects.count() == 16
+    assert DeadLetter.objects.get().reason == "loop"
+
+
+@pytest.mark.parametrize("data", ["x" * 900_000, None, [1, 2], {"deep": [[[[]]]]}, "a\u0000b"])
+def test_any_message_is_passed_on_as_it_is(data, driver):
+    listen()
+    publish(data)
+    [message] = dispatch()
+    assert message["data"] == data
+    driver.advance(Execution.objects.get())
+    assert driver.runs(Execution.objects.get())
+
+
+def test_ten_thousand_waiting_messages_are_taken_in_bounded_turns():
+    publish(*[{"n": n} for n in range(3_000)])
+    services.create_pipeline(
+        body={
+            "id": "p",
+            "name": "p",
+            "options": {
+                "event": "orders",
+                "trigger": {
+                    "start": "earliest",
+                    "filter": [{"field": "data.n", "op": "gte", "value": 2_999}],
+                },
+            },
+        },
+        caller=ANONYMOUS,
+    )
+    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    turn = dispatching.dispatch("p")
+    assert (turn.more, trigger_now().position) == (True, 2_000)
+    assert [one["seq"] for one in dispatch()] == [3_000]
