@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from tests import servers
@@ -47,3 +48,10 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]
     monkeypatch.setattr("apps.core.queue._send", lambda task, kwargs: sent.append((task, kwargs)))
     monkeypatch.setattr("apps.core.queue._send_soon", lambda task: sent.append((task, {})))
     return sent
+
+
+# A time limit is never a test: machines are busy.
+hypothesis.settings.register_profile(
+    "house", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("house")
