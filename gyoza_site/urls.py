@@ -5,6 +5,8 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from apps.core.api.slashes import slashed
+from apps.pipelines import streams as pipelines
 from apps.runs import streams as runs
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -13,6 +15,11 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.definitions.api.urls")),
     path("", include("apps.runs.api.urls")),
     path("", include("apps.pipelines.api.urls")),
+    slashed(
+        "api/v1/executions/<str:execution>/events",
+        pipelines.ExecutionEventsView.as_view(),
+        name="execution-events",
+    ),
     path("events", runs.FeedView.as_view(), name="feed"),
     path("runs/<uuid:run_id>/stream", runs.RunStreamView.as_view(), name="run-stream"),
     path("runs/<uuid:run_id>/logs", runs.RunLogsView.as_view(), name="run-logs"),

@@ -143,6 +143,25 @@ async def read_after_async(topic: str, after: int, limit: int) -> Page | None:
     return _page(rows, after, limit)
 
 
+async def find_seq_before(topic: str, ts: int) -> int:
+    """Return a cursor after which every record of a topic from `ts` (ms) on comes, and hardly any from before it.
+
+    `ts` never falls with seq, so it is found by halving: some twenty reads of one record for a million.
+    """
+    page = await read_after_async(topic, 0, 1)
+    if page is None or not page.records:
+        return 0
+    low, high = page.records[0].seq - 1, page.head
+    while low < high:
+        middle = (low + high) // 2
+        page = await read_after_async(topic, middle, 1)
+        if page is None or not page.records or page.records[0].ts >= ts:
+            high = middle
+        else:
+            low = page.records[0].seq
+    return low
+
+
 async def read_feed(topic: str, after: int, limit: int, *, wait: float = 0) -> Page:
     """Return the records after a cursor, waiting up to `wait` seconds for the first of them.
 
