@@ -303,10 +303,6 @@ GYOZA_KEY_CACHE_SECONDS = env.seconds(
     "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
 )
 
-GYOZA_WEB_THREADS = env.integer(
-    "GYOZA_WEB_THREADS", 8, "Threads of a web process that run Django's views.", low=1, high=200
-)
-
 # --- Topics -------------------------------------------------------------------------------------
 
 GYOZA_MAX_TOPICS = env.integer("TOPICS_MAX_TOPICS", 100_000, "Most topics; 0 = unlimited.", low=0)
@@ -314,8 +310,6 @@ GYOZA_MAX_ROUTERS = env.integer("TOPICS_MAX_ROUTERS", 10_000, "Most routers; 0 =
 GYOZA_MAX_BODY_BYTES = env.integer(
     "TOPICS_MAX_BODY_BYTES", 64 * 1024 * 1024, "Largest request body under /v0.", low=1
 )
-# Most bytes of a request body by path: the longest prefix decides.
-GYOZA_BODY_LIMITS = {"": 1024 * 1024, "/v0/": GYOZA_MAX_BODY_BYTES}
 GYOZA_MAX_INFLIGHT = env.integer(
     "GYOZA_MAX_INFLIGHT",
     5_000,
@@ -365,9 +359,9 @@ GYOZA_PROBE_AUTH = env.boolean(
     "TOPICS_PROBE_AUTH", False, "Ask a key of the health and readiness probes under /v0."
 )
 
-# Most bytes of a request, by the longest prefix that fits its path.
+# Most bytes of a request, by the longest prefix that fits its path; a path may be "*" as well (OPTIONS).
 GYOZA_BODY_LIMITS = {
-    "/": 1024 * 1024,  # runs.md §2: inputs and outputs are metadata, not blobs
+    "": 1024 * 1024,  # runs.md §2: inputs and outputs are metadata, not blobs
     "/v0/": GYOZA_MAX_BODY_BYTES,
     "/admin/": 8 * 1024 * 1024,
 }

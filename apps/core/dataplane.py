@@ -138,9 +138,12 @@ class View:
         return response
 
     def _called(self, handler: Handler | None, method: str) -> Handler:
-        if handler is None:
-            raise self.refusal
-        return handler
+        if handler is not None:
+            return handler
+        if self.refusal is MethodNotAllowed:
+            known = [one for one in sorted(_METHODS) if hasattr(self, one.lower())]
+            raise MethodNotAllowed(allowed=["HEAD", *known] if "GET" in known else known)
+        raise self.refusal
 
 
 class NothingView(View):

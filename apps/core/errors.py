@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # Most complaints that one answer lists; a body of 1 MiB could earn 350,000.
 MOST_COMPLAINTS = 1000
@@ -87,6 +90,10 @@ class MethodNotAllowed(GyozaError):
     """The path exists, the method does not."""
 
     code = "method_not_allowed"
+
+    def __init__(self, message: str = "", *, allowed: Iterable[str] = (), **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.allowed = tuple(allowed)
 
 
 class NotAcceptable(GyozaError):

@@ -7,14 +7,12 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.http import HttpResponse
-
 from apps.core import clock
 from apps.core.api.parameters import Parameters
 from apps.core.dataplane import View, respond
 from apps.core.errors import NotFound
 from apps.core.sse.frames import Kind
-from apps.core.sse.stream import Step, StreamResponse, follow, response
+from apps.core.sse.stream import Step, StreamResponse, follow, nothing_more, response
 from apps.core.threads import in_thread
 from apps.runs import queries, wire
 from apps.topics import queries as topics
@@ -36,6 +34,8 @@ _POSITION = re.compile(r"(\d{1,9})-(\d{1,9})", re.ASCII)
 JSON = Any
 _encode = msgspec.json.encode
 EVENTS_PER_READ = 500
+# Byte offsets in a log: far beyond any, and still within a bigint.
+FURTHEST = 2**62
 MAX_WAIT_SECONDS = 30
 
 
@@ -133,7 +133,7 @@ class RunStreamView(View):
         attempt, number = int(position[1]), int(position[2])
         events, is_final = await queries.read_timeline_after(run_id, attempt, number, limit=1)
         if is_final and not events:
-            return HttpResponse(status=204)
+            return nothing_more()
         return response(_timeline(run, attempt, number, is_fresh=False))
 
 
@@ -183,10 +183,10 @@ class RunLogsView(View):
     async def get(self, request: HttpRequest, caller: Caller, run_id: UUID) -> HttpResponseBase:
         query = Parameters(request.GET)
         number = query.integer("attempt", default=0, low=1, high=2**31 - 1)
-        after = query.integer("after", default=0, low=0, high=2**62)
+        after = query.integer("after", default=0, low=0, high=FURTHEST)
         is_followed = query.boolean("follow")
         resumed = request.headers.get("Last-Event-ID") if is_followed else None
-        if resumed and not _CURSOR.fullmatch(resumed):
+        if resumed and not (_CURSOR.fullmatch(resumed) and int(resumed) <= FURTHEST):
             query.fail("Last-Event-ID", "is not an id of this stream: a byte offset")
         query.finish()
         run = await _visible_run(run_id, caller)
@@ -202,7 +202,7 @@ class RunLogsView(View):
             after = int(resumed)
             log = await queries.read_log_after(run_id, attempt, after)
             if log.has_ended and not log.content:
-                return HttpResponse(status=204)
+                return nothing_more()
         return response(_log_frames(run_id, attempt, after))
 
 

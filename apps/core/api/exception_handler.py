@@ -94,6 +94,8 @@ def problem_of(exc: BaseException) -> Problem | None:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.Throttled | errors.Unavailable):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.MethodNotAllowed) and error.allowed:
+        headers["Allow"] = ", ".join(error.allowed)
     return Problem(status_of(error), error.code, error.message, error.detail, headers)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 
 from apps.core import lifespan
 from apps.core.sse import frames, wakeups
@@ -122,3 +122,10 @@ def response(
         content_type=frames.CONTENT_TYPE,
         headers={"Cache-Control": cache_control, "X-Accel-Buffering": "no"},
     )
+
+
+def nothing_more() -> HttpResponse:
+    """Return the answer that tells an EventSource not to come again: what it asks for has ended."""
+    answer = HttpResponse(status=204)
+    del answer["Content-Type"]  # there is no content, and Django would call it HTML
+    return answer

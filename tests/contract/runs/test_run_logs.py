@@ -142,3 +142,10 @@ def test_who_may_look():
     assert text_of(path, key=make_key("reader", "read", "team.")) == b""
     assert aio.run(get(path, key=make_key("stranger", "read", "other.")))[0] == 404
     assert aio.run(get(path))[0] == 401
+
+
+@pytest.mark.parametrize("given", ["x", "-1", str(2**63), "9" * 19, "9" * 5000])
+def test_an_id_of_something_else_is_refused(given):
+    run = make_run(RunState.COMPLETED)
+    status, _ = aio.run(get(f"/runs/{run.id}/logs?follow=true", last_event_id=given))
+    assert status == 400

@@ -14,7 +14,7 @@ from apps.runs.models import Worker
 from apps.runs.services import RunSpec
 from apps.runs.states import EventType
 from tests import aio
-from tests.asgi_client import Frame, get, opened
+from tests.asgi_client import Answer, Frame, get, opened
 from tests.cast import make_key
 from tests.factories import make_run, make_worker
 
@@ -132,6 +132,19 @@ def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot():
             return state["state"], fresh["data"][-1]["state"]
 
     assert aio.run(scene()) == ("COMPLETED", "COMPLETED")
+
+
+def test_an_answer_without_content_has_no_content_type():
+    run = make_run()
+    move(run, cancel)
+
+    async def scene() -> Answer:
+        async with opened(f"/runs/{run.id}/stream", last_event_id="9-9") as answer:
+            return answer
+
+    answer = aio.run(scene())
+    assert answer.status == 204
+    assert "content-type" not in answer.headers
 
 
 @pytest.mark.parametrize(("header", "query"), [("1", ""), ("x-1", ""), ("", "?after=1")])

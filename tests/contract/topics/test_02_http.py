@@ -42,6 +42,12 @@ def test_a_wrong_method_is_not_allowed(api: Api, method: str, path: str):
     refused(api.call(method, path), 405, "method_not_allowed")
 
 
+def test_a_refused_method_names_those_that_there_are(api: Api):
+    """RFC 9110 §15.5.6."""
+    assert api.call("POST", "/events").headers["allow"] == "HEAD, GET"
+    assert api.call("GET", "/v0/topics/t/diff").headers["allow"] == "POST"
+
+
 def test_a_body_over_the_limit_is_refused_before_it_is_parsed(api: Api, settings):
     settings.GYOZA_BODY_LIMITS = {**settings.GYOZA_BODY_LIMITS, "/v0/": 100}
     refused(api.post("/v0/topics/t", b"{" * 101), 413, "payload_too_large")
