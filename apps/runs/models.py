@@ -303,11 +303,11 @@ class LogChunk(models.Model):
 
 
 class Sweep(models.Model):
-    """When a sweep last ran: one process at a time does it, and it can tell that nobody did for a while."""
+    """When a sweep last ran: one process at a time does it, and it can tell since when nobody paused."""
 
     name = models.TextField(primary_key=True)
     ran_at = models.DateTimeField()
-    previous_at = models.DateTimeField(null=True)
+    steady_since = models.DateTimeField()
 
     def __str__(self) -> str:
         return self.name

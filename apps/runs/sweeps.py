@@ -25,13 +25,14 @@ def sweep_runs() -> bool:
     """Take back the runs of lost workers, end overdue ones, and wake the workers if anything is due.
 
     One process at a time does it, at most every second; returns whether this one did. When nobody has swept for a
-    while (the whole system slept), heartbeats are as old as the sweep, so this turn declares nobody lost.
+    while (the whole system slept, or the clock was set), heartbeats may be as old as the last sweep: nobody is declared
+    lost before every worker has had the time for one.
     """
-    rows = sql.run("runs/take_sweep", name=SWEEP, every=0.9).rows
+    lost_seconds = settings.GYOZA_LOST_SECONDS
+    rows = sql.run("runs/take_sweep", name=SWEEP, every=0.9, pause=lost_seconds / 2).rows
     if not rows:
         return False
-    pause = rows[0]["pause"]
-    if pause is not None and pause < settings.GYOZA_LOST_SECONDS / 2:
+    if rows[0]["steady_seconds"] >= lost_seconds:
         for worker_id in scheduling.lose_workers():
             log.warning("worker %s was lost, its runs were taken back", worker_id)
     _end_overdue_runs()

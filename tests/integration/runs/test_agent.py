@@ -232,16 +232,15 @@ def test_two_workers_of_one_name_do_not_share_runs(make_agent, options, tmp_path
     assert state_of(run) == (S.RUNNING, 1)
 
 
-def test_a_name_is_free_once_its_worker_is_lost(make_agent, options, settings, monkeypatch):
+def test_a_name_is_free_once_its_worker_is_lost(make_agent, options, settings):
     options["script"] = lambda _: Script()
     run = make_run()
     first = make_agent(instance="here")
     tick(first, times=2)
     Worker.objects.update(heartbeat_at=clock.now() - timedelta(minutes=1))
     # The tests' Postgres may not have run for the usual time.
-    monkeypatch.setattr(settings, "GYOZA_LOST_SECONDS", 0.1)
+    settings.GYOZA_LOST_SECONDS = 0.1
     assert scheduling.lose_workers() == ["w"]
-    monkeypatch.undo()
     second = make_agent(instance="there")
     tick(second, times=2)
     assert state_of(run) == (S.RUNNING, 2)
