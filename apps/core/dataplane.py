@@ -19,7 +19,6 @@ from apps.core.api import exception_handler
 from apps.core.api.scope import ANY, PUBLIC
 from apps.core.errors import (
     Forbidden,
-    GyozaError,
     MethodNotAllowed,
     NotFound,
     TooLarge,
@@ -70,8 +69,6 @@ class View:
     named: ClassVar[str | None] = None
     run_token: ClassVar[bool] = False
     query_token: ClassVar[bool] = False
-    # What a method that the view doesn't have is answered.
-    refusal: ClassVar[type[GyozaError]] = MethodNotAllowed
     # Open streams don't count as requests under way.
     is_stream: ClassVar[bool] = False
     # Every kind of frame that a stream sends.
@@ -120,7 +117,7 @@ class View:
         )
         scope = self.scope_of(method if handler else None)
         if scope == PUBLIC:
-            response = await self._called(handler, method)(request, None, **path)
+            response = await self._called(handler)(request, None, **path)
             connections.admit(response, None)
             return response
         token = token_of(request) if self.query_token else None
@@ -132,28 +129,25 @@ class View:
                 caller.require(scope)
             if self.named is not None and not caller.sees(path[self.named]):
                 raise Forbidden("this name is not within the key's prefixes")
-            response = await self._called(handler, method)(request, caller, **path)
+            response = await self._called(handler)(request, caller, **path)
         # The last of all checks (topics v0 §17.3, §18.10).
         connections.admit(response, caller.key_id)
         return response
 
-    def _called(self, handler: Handler | None, method: str) -> Handler:
-        if handler is not None:
-            return handler
-        if self.refusal is MethodNotAllowed:
-            known = [one for one in sorted(_METHODS) if hasattr(self, one.lower())]
-            raise MethodNotAllowed(allowed=["HEAD", *known] if "GET" in known else known)
-        raise self.refusal
+    def _called(self, handler: Handler | None) -> Handler:
+        if handler is None:
+            known = [method for method in _METHODS if hasattr(self, method.lower())]
+            raise MethodNotAllowed(allowed=known) if known else NotFound()
+        return handler
 
 
 class NothingView(View):
     """Stands where nothing is, so that who may know is decided first and the answer is JSON."""
 
     scope = {}
-    refusal = NotFound
 
 
-_METHODS = frozenset({"GET", "POST", "PUT", "DELETE", "PATCH"})
+_METHODS = ("GET", "POST", "PUT", "DELETE", "PATCH")
 
 
 def token_of(request: HttpRequest) -> str | None:

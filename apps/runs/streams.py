@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+
 from apps.core import clock
 from apps.core.api.parameters import Parameters
 from apps.core.dataplane import View, respond

@@ -39,6 +39,17 @@ def test_it_is_not_stale(tmp_path):
     )
 
 
+def test_no_value_fits_two_of_a_choice():
+    """`oneOf` of anything and null refuses null, which is what a client would check an answer with."""
+    assert not re.search(r"oneOf:\n\s*- \{\}\n", DOCUMENT.read_text("utf-8"))
+
+
+def test_a_deletion_that_answers_says_so():
+    """Else the document promises 204 without content."""
+    paths = yaml.safe_load(DOCUMENT.read_text("utf-8"))["paths"]
+    assert set(paths["/definitions/{name}"]["delete"]["responses"]) >= {"200"}
+
+
 def test_every_url_is_in_it():
     assert served_paths() - set(yaml.safe_load(DOCUMENT.read_text("utf-8"))["paths"]) == set()
 

@@ -21,7 +21,7 @@ INPUT_TYPES = [*map(str, InputType), *ALIASES]
 class InputSpecSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=INPUT_TYPES)
     required = serializers.BooleanField(default=True)  # type: ignore[assignment]  # on the wire, too
-    default = serializers.JSONField(default=None, allow_null=True)
+    default = serializers.JSONField(default=None)  # null is any value, too
     description = serializers.CharField(required=False)
     enum = serializers.ListField(child=serializers.JSONField(), required=False)
     min = serializers.FloatField(required=False)

@@ -89,7 +89,7 @@ class DefinitionDetailView(ApiView):
         parameters=[
             OpenApiParameter("version", str, description="One version; without it all of them.")
         ],
-        responses=DeletedSerializer,
+        responses={200: DeletedSerializer},
     )
     def delete(self, request: Request, name: str) -> Response:
         """Delete one version of an op, or all; runs keep their copies."""
