@@ -58,7 +58,10 @@ async def lock_settled(
 
 
 def evict_due(name: str) -> None:
-    """Take away what is due from a topic, in short transactions of its own; writers come in between."""
+    """Take away what is due from a topic, without making writers wait while it is looked at."""
+    found = sql.run_bound("topics/find_topic", name=name).rows
+    while found and _evict_step(found[0]["id"], _CHUNK_MAX, locked=False):
+        pass
     more = True
     while more:
         more = False
@@ -70,6 +73,9 @@ def evict_due(name: str) -> None:
 
 async def evict_due_async(name: str) -> None:
     """Do as `evict_due` in the event loop."""
+    found = (await sql.run_async("topics/find_topic", name=name)).rows
+    while found and await _evict_step_async(None, found[0]["id"], _CHUNK_MAX, locked=False):
+        pass
     more = True
     while more:
         more = False
@@ -94,17 +100,23 @@ async def evict_async(conn: Connection, topic_id: int, *, chunk: int = _CHUNK) -
         chunk = min(chunk * 2, _CHUNK_MAX)
 
 
-def _evict_step(topic_id: int, chunk: int) -> bool:
+def _evict_step(topic_id: int, chunk: int, *, locked: bool = True) -> bool:
     """Say whether all of the chunk had to go, so that there may be more."""
-    found = sql.run_bound("topics/evict_records", topic_id=topic_id, chunk=chunk, now=now_ms())
-    return bool(found.rows and found.rows[0]["more"])
+    params = _step_params(topic_id, chunk, locked=locked)
+    found = sql.run_bound("topics/evict_records", **params).rows
+    return bool(found and found[0]["more"])
 
 
-async def _evict_step_async(conn: Connection, topic_id: int, chunk: int) -> bool:
-    found = await sql.run_async(
-        "topics/evict_records", on=conn, topic_id=topic_id, chunk=chunk, now=now_ms()
-    )
-    return bool(found.rows and found.rows[0]["more"])
+async def _evict_step_async(
+    conn: Connection | None, topic_id: int, chunk: int, *, locked: bool = True
+) -> bool:
+    params = _step_params(topic_id, chunk, locked=locked)
+    found = (await sql.run_async("topics/evict_records", on=conn, **params)).rows
+    return bool(found and found[0]["more"])
+
+
+def _step_params(topic_id: int, chunk: int, *, locked: bool) -> dict[str, Any]:
+    return {"topic_id": topic_id, "chunk": chunk, "now": now_ms(), "locked": locked}
 
 
 def skip_lost_seqs() -> None:

@@ -1,10 +1,14 @@
--- One step of the retention pass of one topic whose lock the caller holds (topics v0 §8.2): looks at its `chunk`
--- oldest live records and takes away, from the oldest, those that are expired or over a cap. `more` says that all of
--- the chunk went, so the caller goes on. Called by settling.evict; index: the keys of the segments.
+-- One step of the retention pass of a topic (topics v0 §8.2): looks at its `chunk` oldest live records and takes away,
+-- from the oldest, those that are expired or over a cap. `more` says that all of the chunk went, so the caller goes on.
+-- Called by eviction; index: the keys of the segments.
 -- ★17: only live records count against a cap, and a topic that rejects never loses one to it. The rows stay on disk,
 -- below `earliest`, until the sweep.
+--
+-- locked: the caller holds the topic's lock. If not, the topic is locked by the update alone, after the records were
+-- read, and nothing happens unless all that befell it meanwhile is appends; its newest record then stays, because
+-- `next` must be known.
 WITH topic AS (
-  SELECT id, head, earliest,
+  SELECT id, head, earliest, count, ttl_ms, cap_records, cap_bytes, discard,
          CASE WHEN ttl_ms > 0 THEN %(now)s::bigint - ttl_ms END AS oldest_ts,
          CASE WHEN discard = 'old' AND cap_records > 0 THEN count - cap_records END AS excess_records,
          CASE WHEN discard = 'old' AND cap_bytes > 0 THEN bytes - cap_bytes END AS excess_bytes
@@ -15,6 +19,7 @@ WITH topic AS (
   SELECT o.* FROM topic t CROSS JOIN LATERAL (
     SELECT e.seq, e.ts, e.size FROM topics_event e
     WHERE e.topic_id = %(topic_id)s::bigint AND e.seq >= t.earliest AND e.seq <= t.head
+      AND (%(locked)s OR e.seq < t.head)
     ORDER BY e.seq
     LIMIT %(chunk)s::int
   ) AS o
@@ -43,10 +48,13 @@ WITH topic AS (
 UPDATE topics_topic t
 SET ttl_floor = greatest(t.ttl_floor, g.ttl_floor),
     cap_floor = greatest(t.cap_floor, g.cap_floor),
-    earliest = coalesce((SELECT seq FROM next), t.head + 1),
-    earliest_ts = (SELECT ts FROM next),
+    earliest = coalesce(n.seq, t.head + 1),
+    earliest_ts = n.ts,
     count = t.count - g.records,
     bytes = t.bytes - g.size
-FROM gone g
-WHERE t.id = %(topic_id)s::bigint AND g.records > 0
+FROM topic k CROSS JOIN gone g LEFT JOIN next n ON true
+WHERE t.id = %(topic_id)s::bigint AND g.records > 0 AND (%(locked)s OR n.seq IS NOT NULL)
+  -- Looked at again once the row is locked.
+  AND t.earliest = k.earliest AND t.head - t.count = k.head - k.count
+  AND (t.ttl_ms, t.cap_records, t.cap_bytes, t.discard) = (k.ttl_ms, k.cap_records, k.cap_bytes, k.discard)
 RETURNING g.records AS evicted, g.records = %(chunk)s::int AS more
