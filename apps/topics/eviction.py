@@ -20,6 +20,7 @@ _CHUNK = 256
 _CHUNK_MAX = 65_536
 # What one transaction takes away when it needn't be all: writers wait for it some ten milliseconds.
 _STEP = 16_384
+_DUE_AT_ONCE = 100
 
 
 class Behind(Exception):
@@ -83,6 +84,14 @@ async def evict_due_async(name: str) -> None:
             await skip_lost_seqs_async(conn)
             for topic in (await sql.run_async("topics/lock_topic", on=conn, name=name)).rows:
                 more = await _evict_step_async(conn, topic["id"], _STEP)
+
+
+async def evict_all_due_async() -> bool:
+    """Take away what has expired from any topic, of at most so many; say whether there was something."""
+    due = await sql.run_async("topics/list_due_topics", now=now_ms(), limit=_DUE_AT_ONCE)
+    for row in due.rows:
+        await evict_due_async(row["name"])
+    return bool(due.rows)
 
 
 def evict(topic_id: int, *, chunk: int = _CHUNK) -> None:

@@ -161,11 +161,27 @@ async def _write_all(appends: list[Append]) -> dict[Append, Outcome | psycopg.Er
     plain = [a for a in appends if a.key is None and not limited and is_topic_name(a.topic)]
     if plain:
         outcomes.update(await _each_on_its_own(_write_plain, plain))
-    left = [append for append in appends if append not in outcomes]
-    while left:
-        outcomes.update(await _each_on_its_own(admit, left))
-        left = [append for append in left if append not in outcomes]
+    await _admit_all([append for append in appends if append not in outcomes], outcomes)
+    if limited:
+        # §8.2: retention gives bytes back, also of topics that nobody has used since.
+        refused = [append for append in appends if _lacks_bytes(outcomes[append])]
+        if refused and await eviction.evict_all_due_async():
+            await _admit_all(refused, outcomes)
     return outcomes
+
+
+async def _admit_all(
+    appends: list[Append], outcomes: dict[Append, Outcome | psycopg.Error]
+) -> None:
+    left = appends
+    while left:
+        found = await _each_on_its_own(admit, left)
+        outcomes.update(found)
+        left = [append for append in left if append not in found]
+
+
+def _lacks_bytes(outcome: Outcome | psycopg.Error) -> bool:
+    return isinstance(outcome, Throttled) and outcome.detail.get("limit") == "max_total_bytes"
 
 
 async def _write_plain(appends: list[Append]) -> dict[Append, Outcome]:

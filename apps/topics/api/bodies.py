@@ -9,6 +9,7 @@ import msgspec
 
 from apps.core.errors import Invalid
 from apps.topics import batch
+from apps.topics.admission import Append
 from apps.topics.batch import Record
 from apps.topics.config import U64, TopicConfig, require_u64
 from apps.topics.errors import BatchTooLarge, RecordTooLarge
@@ -139,8 +140,8 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Invalid("the body is nested too deeply") from exc
 
 
-def records_of(body: WriteBody, *, text: bytes) -> list[Record]:
-    """Check the records of a write, in order, and return them as they are stored; raises what the first is refused for.
+def append_of(topic: str, body: WriteBody, *, text: bytes, key_header: str | None) -> Append:
+    """Check a write in the order of §12 and return it as it is stored; raises what it is refused for.
 
     `text` is what the body was read from.
     """
@@ -148,16 +149,25 @@ def records_of(body: WriteBody, *, text: bytes) -> list[Record]:
         raise Invalid("`records` is empty")
     if len(body.records) > MAX_RECORDS:
         raise BatchTooLarge(f"more than {MAX_RECORDS} records")
+    key = _key_of(body, key_header)
     common = None
     if body.node is not None:
         common = _limited("node", body.node, MAX_NODE_BYTES)
     # Most clients write no blanks, and one look at all of it costs less than one at each record.
     measure = len if batch.is_compact(text) else batch.compact_length
-    return [_record(given, common, measure) for given in body.records]
+    records = [_record(given, common, measure) for given in body.records]
+    return Append(
+        topic=topic,
+        records=records,
+        size=sum([record.size for record in records]),
+        key=key,
+        creates=body.creates,
+        config=body.config,
+    )
 
 
-def key_of(body: WriteBody, header: str | None) -> bytes | None:
-    """Return the idempotency key, the body's before the header's; raises Invalid if it is too long."""
+def _key_of(body: WriteBody, header: str | None) -> bytes | None:
+    # The body's before the header's, which counts only if it is printable ASCII (§2.10).
     key = body.idempotency_key
     if key is None and header is not None and header.isascii() and header.isprintable():
         key = header

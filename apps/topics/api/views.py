@@ -12,7 +12,6 @@ from apps.core.errors import Forbidden
 from apps.core.sse import wakeups
 from apps.core.threads import in_own_thread
 from apps.topics import config, eviction, groupcommit, predicates, queries, services, touches
-from apps.topics.admission import Append
 from apps.topics.api import bodies, params
 from apps.topics.errors import TopicNotFound
 from apps.topics.priority import effective_priority
@@ -102,14 +101,8 @@ class TopicView(View):
         if body.config is not None and not caller.may("admin") and not await queries.exists(topic):
             # §3.3: who may write may not choose how a topic is kept.
             raise Forbidden("creating a topic with a config needs the scope admin", topic=topic)
-        records = bodies.records_of(body, text=content)
-        append = Append(
-            topic=topic,
-            records=records,
-            size=sum([record.size for record in records]),
-            key=bodies.key_of(body, request.headers.get("Idempotency-Key")),
-            creates=body.creates,
-            config=body.config,
+        append = bodies.append_of(
+            topic, body, text=content, key_header=request.headers.get("Idempotency-Key")
         )
         written = await groupcommit.write(append)
         members = b'{"topic":%b,"first_seq":%d,"last_seq":%d' % (

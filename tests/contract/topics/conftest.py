@@ -10,10 +10,11 @@ import httpx
 import msgspec
 import pytest
 
+from apps.access.models import ApiKey
 from apps.core import asyncdb
 from apps.core.asgi import Application
 from apps.core.sse import hub
-from apps.topics import services, touches
+from apps.topics import queries, services, touches
 from apps.topics.queues import rooms
 from apps.topics.routers import forwarder
 from apps.topics.watch import pages, streams
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
 JSON = "application/json"
+RECORDS = {"records": [{"data": 1}]}
 
 
 class Api:
@@ -71,6 +73,10 @@ class Api:
     def delete(self, path: str, **options: Any) -> httpx.Response:
         return self.call("DELETE", path, **options)
 
+    def key_ids(self) -> list[Any]:
+        """Return the ids of all keys."""
+        return list(ApiKey.objects.values_list("pk", flat=True))
+
     def write(self, topic: str, *data: Any, **body: Any) -> httpx.Response:
         """Write one record per argument."""
         return self.post(
@@ -87,11 +93,38 @@ class Api:
         """Open a stream."""
         return Stream(self, path, **options)
 
+    def state(self, topic: str, query: str = "") -> Any:
+        """Return the JSON of a topic's state."""
+        answer = self.get(f"/v0/topics/{topic}{query}")
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def listing(self, query: str = "", **options: Any) -> Any:
+        """Return the JSON of a page of topics."""
+        answer = self.get(f"/v0/topics{query}", **options)
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
     def diff(self, topic: str, **body: Any) -> Any:
         """Read a topic and return the answer's JSON."""
         answer = self.post(f"/v0/topics/{topic}/diff", body)
         assert answer.status_code == 200, answer.text
         return answer.json()
+
+
+def seqs(page: Any) -> list[int]:
+    """Return the seqs of a page of records."""
+    return [record["$seq"] for record in page["records"]]
+
+
+def waits_on(api: Api, topic: str) -> None:
+    """Return when somebody has subscribed to a topic."""
+
+    async def subscribed() -> bool:
+        return queries.channel(topic) in hub.current()._waiters
+
+    while not api.run(subscribed()):
+        pass
 
 
 @pytest.fixture(scope="session")

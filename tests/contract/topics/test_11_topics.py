@@ -11,37 +11,11 @@ import time_machine
 from apps.access.models import AuditEntry
 from apps.topics.models import DeletedTopic, Event, Topic
 from tests.cast import make_key
-from tests.contract.topics.conftest import refused
+from tests.contract.topics.conftest import refused, waits_on
+from tests.contract.topics.test_06_config import DEFAULTS
 
 if TYPE_CHECKING:
     from tests.contract.topics.conftest import Api
-
-DEFAULTS = {
-    "type": "log",
-    "ttl_ms": 0,
-    "cap_records": 0,
-    "cap_bytes": 0,
-    "discard": "old",
-    "durable": False,
-    "durability": "disk",
-    "priority": None,
-    "auto_priority": True,
-    "auto_create": True,
-    "idempotency_window_ms": 120000,
-    "dedupe_node": True,
-    "lease_ms": 30000,
-    "claim_jitter_ms": 0,
-    "max_deliveries": 0,
-    "dead_letter": None,
-    "leases_durable": False,
-}
-U64 = 2**64 - 1
-
-
-def state(api: Api, topic: str, query: str = "") -> Any:
-    answer = api.get(f"/v0/topics/{topic}{query}")
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 # --- §11.1 PUT -----------------------------------------------------------------------------------
@@ -67,122 +41,6 @@ def test_put_again_is_an_update(api: Api):
     assert (answer.status_code, answer.json()["created"]) == (200, False)
 
 
-def test_put_without_a_body_means_the_defaults(api: Api):
-    """§2.2: no content type is asked for."""
-    assert api.put("/v0/topics/t").json()["config"] == DEFAULTS
-
-
-def test_put_replaces_the_whole_config(api: Api):
-    """⚑14: what is left out returns to its default."""
-    everything = {
-        "ttl_ms": 5,
-        "cap_records": 6,
-        "cap_bytes": 7,
-        "discard": "reject",
-        "durability": "ephemeral",
-        "priority": 8,
-        "auto_priority": False,
-        "auto_create": False,
-        "idempotency_window_ms": 9,
-        "dedupe_node": False,
-        "lease_ms": 1000,
-        "claim_jitter_ms": 11,
-        "max_deliveries": 12,
-        "dead_letter": "t",
-        "leases_durable": True,
-    }
-    expected = {**DEFAULTS, **everything}
-    assert api.put("/v0/topics/t", everything).json()["config"] == expected
-    assert state(api, "t")["config"] == expected
-    api.put("/v0/topics/t", {"ttl_ms": 5})
-    assert state(api, "t")["config"] == {**DEFAULTS, "ttl_ms": 5}
-
-
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ({"durable": True}, {"durable": True, "durability": "fsync"}),
-        ({"durable": True, "durability": "memory"}, {"durable": False, "durability": "memory"}),
-        ({"durable": False, "durability": "fsync"}, {"durable": True, "durability": "fsync"}),
-        ({"durable": True, "durability": None}, {"durable": True, "durability": "fsync"}),
-        ({"lease_ms": 0}, {"lease_ms": 100}),
-        ({"lease_ms": U64}, {"lease_ms": 86_400_000}),
-        ({"claim_jitter_ms": U64}, {"claim_jitter_ms": 5_000}),
-        ({"priority": -(2**31)}, {"priority": -(2**31)}),
-        ({"ttl_ms": U64, "cap_records": U64, "cap_bytes": U64}, {"ttl_ms": U64, "cap_bytes": U64}),
-        ({"max_deliveries": U64, "idempotency_window_ms": U64}, {"max_deliveries": U64}),
-        ({"dead_letter": "t"}, {"dead_letter": "t"}),
-        ({"unknown": [1]}, {}),
-    ],
-    ids=str,
-)
-def test_a_config_is_resolved_and_clamped(api: Api, given: Any, expected: Any):
-    """§6, ⚑12."""
-    answer = api.put("/v0/topics/t", given)
-    assert answer.status_code == 201
-    assert {**answer.json()["config"], **expected} == answer.json()["config"]
-    assert state(api, "t")["config"] == answer.json()["config"]
-
-
-BAD_CONFIGS = [
-    b"{",
-    b"[]",
-    b"null",
-    b'{"type":"stack"}',
-    b'{"type":null}',
-    b'{"ttl_ms":-1}',
-    b'{"ttl_ms":5.0}',
-    b'{"ttl_ms":1e3}',
-    b'{"ttl_ms":"5"}',
-    b'{"ttl_ms":null}',
-    b'{"cap_records":18446744073709551616}',
-    b'{"cap_bytes":99999999999999999999999999}',
-    b'{"discard":"new"}',
-    b'{"durable":1}',
-    b'{"durability":"Fsync"}',
-    b'{"priority":2147483648}',
-    b'{"priority":-2147483649}',
-    b'{"priority":1.5}',
-    b'{"auto_priority":null}',
-    b'{"dead_letter":5}',
-    b'{"dead_letter":"\xff"}',
-    b'{"lease_ms":-1}',
-    b'{"x":' + b"[" * 5000 + b"]" * 5000 + b"}",
-]
-
-
-@pytest.mark.parametrize("body", BAD_CONFIGS, ids=lambda body: repr(body[:40]))
-def test_a_malformed_config_is_refused(api: Api, body: bytes):
-    refused(api.put("/v0/topics/t", body, content_type="application/json"), 400, "invalid_request")
-    assert not Topic.objects.exists()
-
-
-@pytest.mark.parametrize(
-    "name", ["-a", ".a", "a b", "a%00b", "%C3%BC", "a%3Eb", "%F0%9F%98%80", "a" * 256]
-)
-def test_a_bad_name_is_refused(api: Api, name: str):
-    """§5."""
-    refused(api.put(f"/v0/topics/{name}", {}), 400, "invalid_request")
-
-
-def test_the_longest_name_is_fine(api: Api):
-    assert api.put(f"/v0/topics/{'a' * 255}", {}).status_code == 201
-
-
-@pytest.mark.parametrize(
-    ("config", "name"),
-    [
-        ({"dead_letter": "no name"}, "no name"),
-        ({"dead_letter": ""}, ""),
-        ({"dead_letter": "a\0"}, "a\0"),
-        ({"type": "queue", "dead_letter": "t"}, "t"),
-    ],
-)
-def test_a_bad_dead_letter_is_refused(api: Api, config: Any, name: str):
-    detail = refused(api.put("/v0/topics/t", config), 400, "invalid_request")
-    assert detail == {"dead_letter": name}
-
-
 def test_put_judges_in_the_order_of_the_spec(api: Api):
     """§11.1: 415, JSON, name, dead_letter, kind, max_topics."""
     api.put("/v0/topics/q", {"type": "queue"})
@@ -193,61 +51,6 @@ def test_put_judges_in_the_order_of_the_spec(api: Api):
     assert refused(api.put("/v0/topics/-", bad), 400, "invalid_request") == {}
     refused(api.put("/v0/topics/q", bad), 400, "invalid_request")
     refused(api.put("/v0/topics/q", {}), 409, "topic_exists_incompatible")
-
-
-def test_the_kind_of_a_topic_is_for_ever(api: Api):
-    api.put("/v0/topics/q", {"type": "queue", "ttl_ms": 1})
-    detail = refused(api.put("/v0/topics/q", {"ttl_ms": 2}), 409, "topic_exists_incompatible")
-    assert detail == {"topic": "q", "existing_type": "queue", "requested_type": "log"}
-    assert state(api, "q")["config"]["ttl_ms"] == 1
-
-
-def test_a_tighter_cap_evicts_at_once_and_a_wider_one_brings_nothing_back(api: Api):
-    """§6, §11.1."""
-    api.write("t", *range(1, 11))
-    api.put("/v0/topics/t", {"cap_records": 3})
-    topic = Topic.objects.get()
-    assert (topic.earliest, topic.count, topic.cap_floor) == (8, 3, 7)
-    api.put("/v0/topics/t", {})
-    found = state(api, "t")
-    assert (found["earliest_seq"], found["count"], found["bytes"]) == (8, 3, 4)
-    assert api.diff("t")["tombstone"]["gap_to"] == 7
-
-
-def test_a_shorter_ttl_evicts_at_once(api: Api):
-    with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False) as clock:
-        api.write("t", 1, 2)
-        clock.shift(10)
-        api.put("/v0/topics/t", {"ttl_ms": 10_000})
-        assert Topic.objects.get().count == 2  # strictly older
-        api.put("/v0/topics/t", {"ttl_ms": 9_999})
-        topic = Topic.objects.get()
-        assert (topic.count, topic.ttl_floor, topic.earliest) == (0, 2, 3)
-
-
-def test_there_are_at_most_so_many_topics(api: Api, settings: Any):
-    """§4.2: the N+1st is refused, an update never."""
-    settings.GYOZA_MAX_TOPICS = 2
-    api.put("/v0/topics/a", {})
-    api.write("b", 1)
-    answer = api.put("/v0/topics/c", {})
-    assert refused(answer, 429, "throttled") == {"limit": "max_topics", "max": 2}
-    assert answer.headers["retry-after"] == "1"
-    assert api.put("/v0/topics/a", {"ttl_ms": 1}).status_code == 200
-    api.delete("/v0/topics/a")
-    assert api.put("/v0/topics/c", {}).status_code == 201
-
-
-def test_of_many_creations_one_is_told_so_and_the_cap_holds(api: Api, settings: Any):
-    settings.GYOZA_MAX_TOPICS = 3
-    same = [api.begin("PUT", "/v0/topics/same", {}) for _ in range(10)]
-    answers = [call.result(60) for call in same]
-    assert sorted(a.status_code for a in answers) == [200] * 9 + [201]
-    others = [api.begin("PUT", f"/v0/topics/t{n}", {}) for n in range(6)]
-    others += [api.begin("POST", f"/v0/topics/w{n}", {"records": [{"data": 1}]}) for n in range(6)]
-    codes = [call.result(60).status_code for call in others]
-    assert sorted(codes) == [201] * 2 + [429] * 10
-    assert Topic.objects.count() == 3
 
 
 def test_a_change_leaves_an_audit_row_and_a_repetition_none(api: Api):
@@ -267,7 +70,7 @@ def test_a_change_leaves_an_audit_row_and_a_repetition_none(api: Api):
 
 def test_a_fresh_topic(api: Api):
     api.put("/v0/topics/t", {})
-    found = state(api, "t")
+    found = api.state("t")
     assert set(found.pop("performance")) == {"server_total_ms"}
     assert found.pop("last_read_ts") is not None
     assert found == {
@@ -287,7 +90,7 @@ def test_a_fresh_topic(api: Api):
 def test_the_state_of_a_queue_counts_its_jobs(api: Api):
     api.put("/v0/topics/label-printing", {"type": "queue"})
     api.write("label-printing", 1, 2, 3)
-    found = state(api, "label-printing")
+    found = api.state("label-printing")
     assert (found["type"], found["head_seq"], found["next_seq"], found["count"]) == (
         "queue", 3, 4, 3,
     )  # fmt: skip
@@ -301,30 +104,14 @@ def test_a_missing_topic_is_not_found_and_not_made(api: Api, name: str):
     assert not Topic.objects.exists()
 
 
-def test_a_look_counts_as_a_read_unless_told_otherwise(api: Api):
-    """§10, §11.2."""
-    with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False) as clock:
-        api.write("t", 1)
-        found = state(api, "t", "?touch=false")
-        assert (found["last_read_ts"], found["effective_priority"]) == (None, 0)
-        assert state(api, "t")["effective_priority"] == 500
-        read = state(api, "t", "?touch=0")["last_read_ts"]
-        clock.shift(30)
-        found = state(api, "t", "?touch=false")
-        assert (found["last_read_ts"], found["effective_priority"]) == (read, 250)
-        api.diff("t")
-        assert state(api, "t", "?touch=false")["effective_priority"] == 500
-        assert state(api, "t", "?touch=nonsense")["last_read_ts"] == read + 30_000
-
-
 def test_a_state_shows_what_retention_has_left(api: Api):
     """§8.2."""
     with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False) as clock:
         api.write("t", 1, 22, config={"ttl_ms": 1_000})
         clock.shift(1)
-        assert state(api, "t")["count"] == 2
+        assert api.state("t")["count"] == 2
         clock.shift(1)
-        found = state(api, "t")
+        found = api.state("t")
         assert (found["count"], found["bytes"], found["earliest_seq"]) == (0, 0, 3)
         assert Topic.objects.get().ttl_floor == 2  # B.4: written down before it is shown
 
@@ -332,16 +119,10 @@ def test_a_state_shows_what_retention_has_left(api: Api):
 def test_the_last_write_is_told(api: Api):
     with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False):
         api.write("t", 1)
-        assert state(api, "t")["last_write_ts"] == 1_893_456_000_000
+        assert api.state("t")["last_write_ts"] == 1_893_456_000_000
 
 
 # --- §11.3 list ----------------------------------------------------------------------------------
-
-
-def listed(api: Api, query: str = "", **options: Any) -> Any:
-    answer = api.get(f"/v0/topics{query}", **options)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
 
 
 def names(page: Any) -> list[str]:
@@ -352,7 +133,7 @@ def test_a_list_answers_as_the_example(api: Api):
     api.write("greenhouse.humidity", 1)
     api.put("/v0/topics/greenhouse.temps", {"durability": "fsync"})
     api.diff("greenhouse.temps")
-    page = listed(api, "?prefix=greenhouse.&page_size=1")
+    page = api.listing("?prefix=greenhouse.&page_size=1")
     assert page["topics"] == [
         {
             "topic": "greenhouse.humidity",
@@ -365,7 +146,7 @@ def test_a_list_answers_as_the_example(api: Api):
         }
     ]
     assert set(page) == {"topics", "next_cursor", "performance"}
-    page = listed(api, f"?prefix=greenhouse.&page_size=1&cursor={page['next_cursor']}")
+    page = api.listing(f"?prefix=greenhouse.&page_size=1&cursor={page['next_cursor']}")
     assert (names(page), set(page)) == (["greenhouse.temps"], {"topics", "performance"})
     assert (page["topics"][0]["durable"], page["topics"][0]["effective_priority"]) == (True, 500)
 
@@ -375,14 +156,14 @@ def test_a_list_is_in_byte_order_and_complete(api: Api):
     expected = sorted(["a", "B", "a.b", "a:b", "a-b", "aB", "a_", "ab", "Z9", "9"])
     for name in expected:
         api.put(f"/v0/topics/{name}", {})
-    assert names(listed(api)) == expected
+    assert names(api.listing()) == expected
     seen, cursor = [], ""
     while cursor is not None:
-        page = listed(api, f"?page_size=3&cursor={cursor}")
+        page = api.listing(f"?page_size=3&cursor={cursor}")
         seen += names(page)
         cursor = page.get("next_cursor")
     assert seen == expected
-    assert names(listed(api, "?prefix=a")) == [name for name in expected if name.startswith("a")]
+    assert names(api.listing("?prefix=a")) == [name for name in expected if name.startswith("a")]
 
 
 @pytest.mark.parametrize(
@@ -402,7 +183,7 @@ def test_a_list_is_in_byte_order_and_complete(api: Api):
 def test_a_page_has_a_size(api: Api, query: str, size: int):
     """§2.3, §2.9."""
     Topic.objects.bulk_create(Topic(name=f"t{n:03}") for n in range(120))
-    page = listed(api, query)
+    page = api.listing(query)
     assert len(page["topics"]) == size
     assert ("next_cursor" in page) == (size < 120)
 
@@ -427,7 +208,7 @@ def test_a_malformed_cursor_is_refused(api: Api, cursor: str):
 @pytest.mark.parametrize("prefix", ["%00", "a%00", "%C3%BC", "%FF", "b", "a%7F", "a" * 5000])
 def test_a_prefix_that_no_name_has_finds_nothing(api: Api, prefix: str):
     api.put("/v0/topics/a", {})
-    assert names(listed(api, f"?prefix={prefix}")) == []
+    assert names(api.listing(f"?prefix={prefix}")) == []
 
 
 def test_a_key_sees_the_names_under_its_prefixes(api: Api):
@@ -435,21 +216,14 @@ def test_a_key_sees_the_names_under_its_prefixes(api: Api):
     for name in ("a.1", "a.2", "ab", "b.1", "b.1.x", "c"):
         api.put(f"/v0/topics/{name}", {})
     key = make_key("someone", "read", "b.", "a.", "b.1", "nothing", "ü")
-    assert names(listed(api, key=key)) == ["a.1", "a.2", "b.1", "b.1.x"]
-    assert names(listed(api, "?prefix=b", key=key)) == ["b.1", "b.1.x"]
-    assert names(listed(api, "?prefix=b.1.", key=key)) == ["b.1.x"]
-    assert names(listed(api, "?prefix=c", key=key)) == []
-    page = listed(api, "?page_size=2", key=key)
+    assert names(api.listing(key=key)) == ["a.1", "a.2", "b.1", "b.1.x"]
+    assert names(api.listing("?prefix=b", key=key)) == ["b.1", "b.1.x"]
+    assert names(api.listing("?prefix=b.1.", key=key)) == ["b.1.x"]
+    assert names(api.listing("?prefix=c", key=key)) == []
+    page = api.listing("?page_size=2", key=key)
     assert names(page) == ["a.1", "a.2"]
-    page = listed(api, f"?page_size=2&cursor={page['next_cursor']}", key=key)
+    page = api.listing(f"?page_size=2&cursor={page['next_cursor']}", key=key)
     assert (names(page), "next_cursor" in page) == (["b.1", "b.1.x"], False)
-
-
-def test_a_list_touches_only_when_asked_to(api: Api):
-    api.put("/v0/topics/t", {})
-    assert listed(api)["topics"][0]["effective_priority"] == 0
-    assert listed(api, "?touch=true")["topics"][0]["effective_priority"] == 500
-    assert state(api, "t", "?touch=false")["last_read_ts"] is None
 
 
 def test_a_list_shows_what_retention_has_left(api: Api):
@@ -457,7 +231,7 @@ def test_a_list_shows_what_retention_has_left(api: Api):
         for name in ("a", "b", "c"):
             api.write(name, 1, config={"ttl_ms": 1_000 if name != "b" else 0})
         clock.shift(2)
-        assert [row["count"] for row in listed(api)["topics"]] == [0, 1, 0]
+        assert [row["count"] for row in api.listing()["topics"]] == [0, 1, 0]
 
 
 # --- §11.4 DELETE --------------------------------------------------------------------------------
@@ -533,8 +307,6 @@ def test_writers_and_a_deletion_never_meet_halfway(api: Api):
 
 def test_a_long_poll_hears_of_a_deletion_at_once(api: Api, redis: object):
     """17.6: ours should notify at once."""
-    from tests.contract.topics.test_13_diff import waits_on
-
     api.write("t", 1)
     waiting = api.begin("POST", "/v0/topics/t/diff", {"from_seq": 1, "wait_ms": 30_000})
     waits_on(api, "t")

@@ -1,24 +1,17 @@
-"""topics v0 §13 (diff), with §8.4 (tombstones) and §15 (node filter) as a reader meets them."""
+"""topics v0 §13: diff, the read."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import time_machine
 
-from apps.core.sse import wakeups
 from apps.topics import queries
-from apps.topics.models import Event, Topic
-from tests.contract.topics.conftest import refused
+from apps.topics.models import Topic
+from tests.contract.topics.conftest import refused, seqs, waits_on
 
 if TYPE_CHECKING:
     from tests.contract.topics.conftest import Api
-
-
-def seqs(page: Any) -> list[int]:
-    return [record["$seq"] for record in page["records"]]
 
 
 def test_it_answers_as_the_example(api: Api):
@@ -122,110 +115,7 @@ def test_meta_and_tags_are_given_as_asked(api: Api):
     assert set(page["records"][0]) == {"$seq", "$ts", "$tag", "data"}
 
 
-def test_it_sets_when_the_topic_was_read(api: Api):
-    api.write("t", 1)
-    api.diff("t", from_seq=1)
-    from apps.topics import touches
-
-    api.run(touches.write_down())
-    topic = Topic.objects.get()
-    assert topic.last_read_ts is not None
-    assert topic.last_consumed_ts is not None
-
-
-# --- §8.4: tombstones ----------------------------------------------------------------------------
-
-
-def test_what_a_cap_took_is_announced_once(api: Api):
-    api.write("t", *range(10), config={"cap_records": 4})
-    page = api.diff("t", from_seq=2, limit=1)
-    assert page["tombstone"] == {
-        "gap_from": 3,
-        "gap_to": 6,
-        "reason": "cap",
-        "missed_estimate": 4,
-        "earliest_seq": 7,
-        "head_seq": 10,
-    }
-    assert (seqs(page), page["earliest_seq"]) == ([7], 7)
-    assert api.diff("t", from_seq=7)["tombstone"] is None
-    assert api.diff("t", from_seq=6)["tombstone"] is None
-
-
-def test_what_age_took_is_announced(api: Api):
-    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
-        api.write("t", 1, 2, config={"ttl_ms": 1000})
-        clock.shift(1.001)
-        page = api.diff("t")
-        assert (seqs(page), page["earliest_seq"], page["caught_up"]) == ([], 3, True)
-        assert page["tombstone"]["reason"] == "ttl"
-        assert page["next_from_seq"] == 2
-
-
-def test_deletions_are_silent(api: Api):
-    """§8.5."""
-    api.write("t", 1, 2, 3)
-    Event.objects.filter(seq=1).delete()
-    Topic.objects.update(earliest=2, count=2, bytes=2)
-    page = api.diff("t")
-    assert (page["tombstone"], seqs(page)) == (None, [2, 3])
-
-
-def test_a_cursor_beyond_the_head_starts_over(api: Api):
-    """§8.6."""
-    api.write("t", *range(5))
-    Topic.objects.all().delete()
-    api.write("t", 1, 2)
-    page = api.diff("t", from_seq=5)
-    assert page["tombstone"] == {
-        "gap_from": 1,
-        "gap_to": 2,
-        "reason": "recreated",
-        "missed_estimate": 2,
-        "earliest_seq": 1,
-        "head_seq": 2,
-    }
-    assert (seqs(page), page["next_from_seq"]) == ([1, 2], 2)
-    assert api.diff("t", from_seq=2**64 - 1)["tombstone"]["reason"] == "recreated"
-
-
-# --- §15: node filter ----------------------------------------------------------------------------
-
-
-def test_own_records_are_hidden_and_move_the_cursor(api: Api):
-    for node in ("me", None, "other", "me"):
-        api.post("/v0/topics/t", {"node": node, "records": [{"data": 1}]})
-    page = api.diff("t", node="me")
-    assert (seqs(page), page["next_from_seq"], page["caught_up"]) == ([2, 3], 4, True)
-    assert page["tombstone"] is None
-    assert seqs(api.diff("t", node=["me", "other"])) == [2]
-    assert seqs(api.diff("t", node=[])) == [1, 2, 3, 4]
-    assert seqs(api.diff("t", node=None)) == [1, 2, 3, 4]
-    assert seqs(api.diff("t", node="ME")) == [1, 2, 3, 4]
-    Topic.objects.update(dedupe_node=False)
-    assert seqs(api.diff("t", node="me")) == [1, 2, 3, 4]
-
-
-def test_the_filter_scans_on_until_the_page_is_full(api: Api):
-    """⚑24."""
-    for _ in range(3):
-        api.post("/v0/topics/t", {"node": "me", "records": [{"data": 1}] * 5_000})
-    api.write("t", 1, 2)
-    page = api.diff("t", node="me", limit=1)
-    assert (seqs(page), page["next_from_seq"], page["caught_up"]) == ([15_001], 15_001, False)
-
-
 # --- long poll -----------------------------------------------------------------------------------
-
-
-def waits_on(api: Api, topic: str) -> None:
-    """Return when somebody has subscribed to a topic."""
-
-    async def subscribed() -> bool:
-        return queries.channel(topic) in wakeups.hub()._waiters
-
-    while not api.run(subscribed()):
-        pass
 
 
 def test_a_long_poll_is_woken_by_an_append(api: Api, redis: object):
