@@ -5,10 +5,12 @@ Each test breaks two rules at once: the earlier one is told.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from apps.core import slots
 from tests.cast import make_key
 from tests.contract.topics.conftest import RECORDS, refused
 
@@ -29,20 +31,16 @@ def test_1_who_calls_comes_before_where(api: Api):
 
 
 def test_1_who_calls_comes_before_how_many(api: Api, settings: Any, monkeypatch: Any):
-    from apps.core import slots
-
     make_key()
     settings.GYOZA_MAX_INFLIGHT_PER_KEY = 1
-    monkeypatch.setattr(slots, "_under_way", dict.fromkeys(api.key_ids(), 1))
+    monkeypatch.setattr(slots, "_under_way", Counter(api.key_ids()))
     refused(api.get("/v0/topics", key="wrong"), 401, "unauthorized")
 
 
 def test_2_how_many_comes_before_what_for(api: Api, settings: Any, monkeypatch: Any):
-    from apps.core import slots
-
     key = make_key("w", "write", "a.")
     settings.GYOZA_MAX_INFLIGHT_PER_KEY = 1
-    monkeypatch.setattr(slots, "_under_way", dict.fromkeys(api.key_ids(), 1))
+    monkeypatch.setattr(slots, "_under_way", Counter(api.key_ids()))
     for path in ("/v0/topics", "/v0/topics/b", "/v0/nothing"):
         refused(api.get(path, key=key), 429, "throttled")
 

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from apps.core import intake
-from tests.contract.topics.conftest import JSON, refused
-from tests.contract.topics.test_13_diff import waits_on
+from tests.contract.topics.conftest import JSON, refused, waits_on
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
