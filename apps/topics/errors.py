@@ -34,6 +34,12 @@ class TopicFull(Unprocessable):
     code = "topic_full"
 
 
+class TopicExists(Conflict):
+    """There is a topic of this name."""
+
+    code = "topic_exists"
+
+
 class TopicExistsIncompatible(Conflict):
     """The topic exists as another kind."""
 

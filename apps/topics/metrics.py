@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from apps.core import lifespan, sql
-from apps.topics import commits, eviction, queries
+from apps.topics import commits, descriptions, eviction
 from apps.topics.exposition import Series, counter, gauge, histogram, labelled
 from apps.topics.states import Durability, TopicKind
 
 if TYPE_CHECKING:
     from apps.topics.commits import Commits
-    from apps.topics.queries import QueueCounters
+    from apps.topics.descriptions import QueueCounters
 
 JSON = Any
 
@@ -114,10 +114,10 @@ async def _gather(*, by_topic: bool) -> Figures:
         bytes=total["bytes"],
         queues=total["queues"],
         routers=await count_routers(),
-        leases=await queries.count_leases(),
+        leases=await descriptions.count_leases(),
         watch_sessions=await count_watch_sessions(),
         first=first,
-        first_queues=await queries.queue_counters(queues) if queues else {},
+        first_queues=await descriptions.queue_counters(queues) if queues else {},
     )
 
 

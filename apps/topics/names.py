@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", re.ASCII)
 _ROUTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:>-]{0,254}", re.ASCII)
+# Behind every name that begins with a prefix, since names are ASCII without it.
+_BEHIND = "\x7f"
 
 
 def is_topic_name(name: str) -> bool:
@@ -26,3 +32,25 @@ def is_router_name(name: str) -> bool:
 def channel(topic: str) -> str:
     """Return the wake-up channel of appends to a topic."""
     return f"topic:{topic}"
+
+
+def name_ranges(prefix: str, prefixes: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the ranges [low, high) of names that begin with `prefix` and with one of `prefixes`, if there are any.
+
+    They don't overlap, so that an index serves them one by one.
+    """
+    wanted = {prefix}
+    if prefixes:
+        wanted = {max(prefix, one, key=len) for one in prefixes if _agree(prefix, one)}
+    ranges: list[tuple[str, str]] = []
+    for low in sorted(wanted):
+        # No name has other characters, and Postgres takes no NUL.
+        if not low.isascii() or not low.isprintable():
+            continue
+        if not ranges or not low.startswith(ranges[-1][0]):
+            ranges.append((low, low + _BEHIND))
+    return ranges
+
+
+def _agree(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)

@@ -15,7 +15,7 @@ from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
 from apps.topics import batch, eviction, listeners, queries, removal
 from apps.topics.batch import Record
-from apps.topics.errors import TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
+from apps.topics.errors import TopicExists, TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
 from apps.topics.models import DeletedTopic, Topic
 from apps.topics.names import can_be_looked_up, channel, is_topic_name
 from apps.topics.routers import topology
@@ -65,11 +65,13 @@ class Deleted:
     routers_removed: list[str]
 
 
-def configure_topic(*, topic: str, wanted: TopicConfig, caller: Caller | str) -> Configured:
+def configure_topic(
+    *, topic: str, wanted: TopicConfig, caller: Caller | str, replace: bool = True
+) -> Configured:
     """Create a topic, or replace its whole config and evict at once what the new one doesn't keep; durable on return.
 
-    Raises Invalid, TopicExistsIncompatible for another kind, Throttled when there are too many topics. Of several calls
-    that create a topic at once, exactly one is told so.
+    Raises Invalid, TopicExists if it is not to replace one, TopicExistsIncompatible for another kind, Throttled when
+    there are too many topics. Of several calls that create a topic at once, exactly one is told so.
     """
     if not is_topic_name(topic):
         raise Invalid(f'"{topic}" is not a valid topic name')
@@ -82,8 +84,10 @@ def configure_topic(*, topic: str, wanted: TopicConfig, caller: Caller | str) ->
             existing = _lock_topic(topic)
         if existing is None:
             access.audit(caller=caller, action="topic.create", target=f"topic:{topic}", **columns)
-        else:
+        elif replace:
             _reconfigure(existing, columns, caller)
+        else:
+            raise TopicExists(f"there is a topic {topic}", topic=topic)
     if existing is not None:
         eviction.evict_due(topic)
     return Configured(created=existing is None, columns=columns)

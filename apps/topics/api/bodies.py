@@ -2,59 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 from apps.core.errors import Invalid
-from apps.topics import batch
-from apps.topics.admission import Append
-from apps.topics.batch import Record
 from apps.topics.config import U64, TopicConfig, require_u64
-from apps.topics.errors import BatchTooLarge, RecordTooLarge
-
-# topics v0 §4.1
-MAX_RECORDS = 10_000
-MAX_RECORD_BYTES = 1_048_576
-MAX_META_BYTES = 16_384
-MAX_TAG_BYTES = 256
-MAX_NODE_BYTES = 128
-MAX_KEY_BYTES = 256
+from apps.topics.writes import WriteBody
 
 U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 T = TypeVar("T")
-Measure = Callable[[bytes], int]
-
-_ABSENT = msgspec.Raw()
-_meta_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
-
-
-class RecordBody(msgspec.Struct, gc=False):
-    """One record of a write."""
-
-    data: msgspec.Raw
-    tag: str | None = None
-    node: str | None = None
-    meta: msgspec.Raw = _ABSENT
-
-
-class WriteBody(msgspec.Struct, gc=False):
-    """`POST /v0/topics/<topic>`"""
-
-    records: list[RecordBody]
-    node: str | None = None
-    idempotency_key: str | None = None
-    create: bool | None = None
-    config: TopicConfig | None = None
-    disable_backpressure: bool = False
-
-    @property
-    def creates(self) -> bool:
-        """Say whether a missing topic is to be created (§12, ⚑13)."""
-        if self.create is not None:
-            return self.create
-        return self.config is None or self.config.auto_create
 
 
 class DiffBody(msgspec.Struct, gc=False):
@@ -138,75 +95,3 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         raise Invalid(str(exc)) from exc
     except RecursionError as exc:
         raise Invalid("the body is nested too deeply") from exc
-
-
-def append_of(topic: str, body: WriteBody, *, text: bytes, key_header: str | None) -> Append:
-    """Check a write in the order of §12 and return it as it is stored; raises what it is refused for.
-
-    `text` is what the body was read from.
-    """
-    if not body.records:
-        raise Invalid("`records` is empty")
-    if len(body.records) > MAX_RECORDS:
-        raise BatchTooLarge(f"more than {MAX_RECORDS} records")
-    key = _key_of(body, key_header)
-    common = None
-    if body.node is not None:
-        common = _limited("node", body.node, MAX_NODE_BYTES)
-    # Most clients write no blanks, and one look at all of it costs less than one at each record.
-    measure = len if batch.is_compact(text) else batch.compact_length
-    records = [_record(given, common, measure) for given in body.records]
-    return Append(
-        topic=topic,
-        records=records,
-        size=sum([record.size for record in records]),
-        key=key,
-        creates=body.creates,
-        config=body.config,
-    )
-
-
-def _key_of(body: WriteBody, header: str | None) -> bytes | None:
-    # The body's before the header's, which counts only if it is printable ASCII (§2.10).
-    key = body.idempotency_key
-    if key is None and header is not None and header.isascii() and header.isprintable():
-        key = header
-    if key is None:
-        return None
-    encoded = key.encode()
-    if len(encoded) > MAX_KEY_BYTES:
-        raise Invalid(f"the idempotency key is longer than {MAX_KEY_BYTES} bytes")
-    return encoded
-
-
-def _record(given: RecordBody, common_node: bytes | None, measure: Measure) -> Record:
-    data = bytes(given.data)
-    size = measure(data)
-    tag = None if given.tag is None else _limited("tag", given.tag, MAX_TAG_BYTES)
-    node = common_node if given.node is None else _limited("node", given.node, MAX_NODE_BYTES)
-    meta = None
-    if given.meta:
-        meta = bytes(given.meta)
-        if meta == b"null":
-            meta = None
-        else:
-            size += _checked_meta_size(meta, measure)
-    if size > MAX_RECORD_BYTES:
-        raise RecordTooLarge(f"a record has {size} bytes; at most {MAX_RECORD_BYTES} are possible")
-    return Record(data=data, size=size, tag=tag, node=node, meta=meta)
-
-
-def _limited(name: str, text: str, most: int) -> bytes:
-    # One character is at most four bytes: only longer texts need to be measured.
-    if len(text) * 4 > most and len(text.encode()) > most:
-        raise Invalid(f"`{name}` is longer than {most} bytes")
-    return batch.escape(text)
-
-
-def _checked_meta_size(meta: bytes, measure: Measure) -> int:
-    size = measure(meta)
-    if size > MAX_META_BYTES:
-        raise Invalid(f"`meta` has {size} bytes; at most {MAX_META_BYTES} are possible")
-    if meta.startswith(b"{") and len(_meta_keys.decode(meta)) > batch.MAX_META_KEYS:
-        raise Invalid(f"`meta` has more than {batch.MAX_META_KEYS} keys")
-    return size

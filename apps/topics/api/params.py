@@ -10,15 +10,11 @@ from apps.core.api.pagination import decode_cursor, encode_cursor
 from apps.core.errors import Invalid
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from django.http import HttpRequest
 
 PAGE_SIZE, PAGE_SIZE_MAX = 100, 1000
 
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-# Behind every name that begins with a prefix, since names are ASCII without it.
-_BEHIND = "\x7f"
 
 
 class _Cursor(msgspec.Struct):
@@ -58,25 +54,3 @@ def page_start(request: HttpRequest) -> str:
 def next_cursor(last_name: str) -> str:
     """Write the cursor of the page that follows a name."""
     return encode_cursor(_Cursor(last_name))
-
-
-def name_ranges(prefix: str, prefixes: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the ranges [low, high) of names that begin with `prefix` and with one of `prefixes`, if there are any.
-
-    They don't overlap, so that an index serves them one by one.
-    """
-    wanted = {prefix}
-    if prefixes:
-        wanted = {max(prefix, one, key=len) for one in prefixes if _agree(prefix, one)}
-    ranges: list[tuple[str, str]] = []
-    for low in sorted(wanted):
-        # No name has other characters, and Postgres takes no NUL.
-        if not low.isascii() or not low.isprintable():
-            continue
-        if not ranges or not low.startswith(ranges[-1][0]):
-            ranges.append((low, low + _BEHIND))
-    return ranges
-
-
-def _agree(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)

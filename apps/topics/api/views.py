@@ -11,9 +11,20 @@ from apps.core.dataplane import NothingView, View, body_of, require_json, respon
 from apps.core.errors import Forbidden
 from apps.core.sse import wakeups
 from apps.core.threads import in_own_thread
-from apps.topics import config, eviction, groupcommit, predicates, queries, services, touches
+from apps.topics import (
+    config,
+    descriptions,
+    eviction,
+    groupcommit,
+    predicates,
+    queries,
+    services,
+    touches,
+    writes,
+)
 from apps.topics.api import bodies, params
 from apps.topics.errors import TopicNotFound
+from apps.topics.names import name_ranges
 from apps.topics.priority import effective_priority
 from apps.topics.states import TopicKind
 
@@ -22,7 +33,8 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.core.slim import Answer
-    from apps.topics.queries import JsonPage, TopicRow, TopicState
+    from apps.topics.descriptions import TopicRow, TopicState
+    from apps.topics.queries import JsonPage
 
 _json = msgspec.json.encode
 
@@ -38,9 +50,9 @@ class TopicListView(View):
     async def get(self, request: HttpRequest, caller: Caller) -> Answer:
         started = time.perf_counter()
         size = params.page_size(request)
-        ranges = params.name_ranges(request.GET.get("prefix", ""), caller.prefixes)
+        ranges = name_ranges(request.GET.get("prefix", ""), caller.prefixes)
         after = params.page_start(request)
-        found = await queries.list_topics(ranges, after=after, limit=size + 1)
+        found = await descriptions.list_topics(ranges, after=after, limit=size + 1)
         rows, has_more = cut(found, size)
         if params.flag(request, "touch", default=False):
             touches.consumed(row.topic_id for row in rows)
@@ -69,12 +81,12 @@ class TopicView(View):
 
     async def get(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
         started = time.perf_counter()
-        state = await queries.get_topic_state(topic)
+        state = await descriptions.get_topic_state(topic)
         if params.flag(request, "touch", default=True):
             touches.read(state.topic_id)
         answer = _state(state)
         if state.kind == TopicKind.QUEUE:
-            counters = await queries.queue_counters({state.topic_id: state.count})
+            counters = await descriptions.queue_counters({state.topic_id: state.count})
             answer["queue"] = counters[state.topic_id].wire()
         return finished(answer, started)
 
@@ -98,10 +110,14 @@ class TopicView(View):
         content = await body_of(request)
         require_json(request)
         body = bodies.parse(bodies.read_write, content)
-        if body.config is not None and not caller.may("admin") and not await queries.exists(topic):
+        if (
+            body.config is not None
+            and not caller.may("admin")
+            and not await descriptions.exists(topic)
+        ):
             # §3.3: who may write may not choose how a topic is kept.
             raise Forbidden("creating a topic with a config needs the scope admin", topic=topic)
-        append = bodies.append_of(
+        append = writes.append_of(
             topic, body, text=content, key_header=request.headers.get("Idempotency-Key")
         )
         written = await groupcommit.write(append)

@@ -9,9 +9,10 @@ import msgspec
 
 from apps.core.errors import Invalid
 from apps.topics import batch
-from apps.topics.api.bodies import MAX_NODE_BYTES, U32
+from apps.topics.api.bodies import U32
 from apps.topics.config import LEASE_MS, U64, require_u64
 from apps.topics.errors import BatchTooLarge
+from apps.topics.writes import MAX_NODE_BYTES
 
 if TYPE_CHECKING:
     from django.http import QueryDict

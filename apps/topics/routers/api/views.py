@@ -10,6 +10,7 @@ from apps.core.dataplane import View, body_of, require_json
 from apps.core.threads import in_own_thread
 from apps.topics.api import bodies, params
 from apps.topics.api.views import finished
+from apps.topics.names import name_ranges
 from apps.topics.routers import queries, services
 from apps.topics.routers.config import RouterConfig
 
@@ -30,7 +31,7 @@ class RouterListView(View):
         started = time.perf_counter()
         size = params.page_size(request)
         found = await queries.list_routers(
-            params.name_ranges(request.GET.get("prefix", ""), caller.prefixes),
+            name_ranges(request.GET.get("prefix", ""), caller.prefixes),
             after=params.page_start(request),
             limit=size + 1,
             source=request.GET.get("source"),

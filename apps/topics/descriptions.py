@@ -1,0 +1,180 @@
+"""What topics are: config, marks and counters, each from one statement, with their retention done."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from apps.core import pgarray, sql
+from apps.topics import config, eviction, settling
+from apps.topics.errors import TopicNotFound
+from apps.topics.names import can_be_looked_up
+from apps.topics.states import Durability
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as it is shown: its config by column, its marks and counters."""
+
+    topic_id: int
+    name: str
+    kind: str
+    config: dict[str, Any]
+    head: int
+    earliest: int
+    count: int
+    bytes: int
+    last_write_ts: int | None
+    last_read_ts: int | None
+    last_consumed_ts: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TopicRow:
+    """A topic as a list shows it."""
+
+    topic_id: int
+    name: str
+    head: int
+    earliest: int
+    count: int
+    bytes: int
+    durability: str
+    priority: int | None
+    auto_priority: bool
+    last_consumed_ts: int | None
+
+    @property
+    def durable(self) -> bool:
+        return self.durability == Durability.FSYNC
+
+
+async def get_topic_state(topic: str) -> TopicState:
+    """Return a topic with its retention done; raises TopicNotFound."""
+    rows: list[dict[str, Any]] = []
+    if can_be_looked_up(topic):
+        rows = await _read_topic(topic)
+        if rows and rows[0]["unsettled"]:
+            await settling.settle_async(topic)
+            rows = await _read_topic(topic)
+    if not rows:
+        raise TopicNotFound.of(topic)
+    [row] = rows
+    return TopicState(
+        topic_id=row["id"],
+        name=row["name"],
+        kind=row["kind"],
+        config={name: row[name] for name in config.COLUMNS},
+        head=row["head"],
+        earliest=row["earliest"],
+        count=row["count"],
+        bytes=row["bytes"],
+        last_write_ts=row["last_write_ts"],
+        last_read_ts=row["last_read_ts"],
+        last_consumed_ts=row["last_consumed_ts"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueueCounters:
+    """How many jobs of a queue can be claimed, are leased, were dead-lettered, and wait (topics v0 §18.9)."""
+
+    ready: int
+    in_flight: int
+    dead_lettered: int
+    delayed: int = 0
+    is_paused: bool = False
+
+    def wire(self) -> dict[str, object]:
+        """Return the `queue` member of a topic's state; what is ours is there only when there is something to tell."""
+        told: dict[str, object] = {
+            "ready": self.ready,
+            "in_flight": self.in_flight,
+            "dead_lettered": self.dead_lettered,
+        }
+        if self.delayed:
+            told["delayed"] = self.delayed
+        if self.is_paused:
+            told["paused"] = True
+        return told
+
+
+async def queue_counters(counts: Mapping[int, int]) -> dict[int, QueueCounters]:
+    """Return the counters of queues, given by topic id how many live records each has."""
+    found = await sql.run_async(
+        "topics/queues/queue_counters",
+        topic_ids=pgarray.bigints(list(counts)),
+        now=eviction.now_ms(),
+    )
+    # A queue of which no job was ever claimed has no row.
+    counters = {topic_id: QueueCounters(count, 0, 0) for topic_id, count in counts.items()}
+    for row in found.rows:
+        counters[row["topic_id"]] = QueueCounters(
+            ready=max(counts[row["topic_id"]] - row["in_flight"] - row["delayed"], 0),
+            in_flight=row["in_flight"],
+            dead_lettered=row["dead_lettered"],
+            delayed=row["delayed"],
+            is_paused=row["is_paused"],
+        )
+    return counters
+
+
+async def count_leases() -> int:
+    """Return how many leases on live jobs have not expired, over all queues."""
+    found = await sql.run_async("topics/queues/count_leases", now=eviction.now_ms())
+    return int(found.rows[0]["leases"])
+
+
+async def list_topics(
+    ranges: Sequence[tuple[str, str]], *, after: str, limit: int
+) -> list[TopicRow]:
+    """Return topics by name, within ranges [low, high) of names that don't overlap, with their retention done."""
+    rows = await _list(ranges, after, limit)
+    unsettled = [row["name"] for row in rows if row["unsettled"]]
+    if unsettled:
+        for name in unsettled:
+            await settling.settle_async(name)
+        rows = await _list(ranges, after, limit)
+    return [_topic_row(row) for row in rows]
+
+
+async def exists(topic: str) -> bool:
+    """Say whether there is such a topic."""
+    return can_be_looked_up(topic) and bool(
+        (await sql.run_async("topics/find_topic", name=topic)).rows
+    )
+
+
+async def _read_topic(topic: str) -> list[dict[str, Any]]:
+    found = await sql.run_async("topics/read_topic", name=topic, now=eviction.now_ms())
+    return found.rows
+
+
+async def _list(ranges: Sequence[tuple[str, str]], after: str, limit: int) -> list[dict[str, Any]]:
+    found = await sql.run_async(
+        "topics/list_topics",
+        lows=pgarray.texts([low.encode() for low, _ in ranges]),
+        highs=pgarray.texts([high.encode() for _, high in ranges]),
+        after=after,
+        limit=limit,
+        now=eviction.now_ms(),
+    )
+    return found.rows
+
+
+def _topic_row(row: dict[str, Any]) -> TopicRow:
+    return TopicRow(
+        topic_id=row["id"],
+        name=row["name"],
+        head=row["head"],
+        earliest=row["earliest"],
+        count=row["count"],
+        bytes=row["bytes"],
+        durability=row["durability"],
+        priority=row["priority"],
+        auto_priority=row["auto_priority"],
+        last_consumed_ts=row["last_consumed_ts"],
+    )
