@@ -18,7 +18,7 @@ from statistics import median
 import psycopg
 import redis
 
-from tests.system import System, system
+from tests.system import System, durable_system
 
 RUNS = int(os.environ.get("RUNS", "4000"))
 CONCURRENCY = int(os.environ.get("CONCURRENCY", "16"))
@@ -103,7 +103,7 @@ def tracked(gyoza: System) -> float:
 def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="gyoza-bench-") as home,
-        system(Path(home), GYOZA_PYTHON_OPS="tests.ops.*") as gyoza,
+        durable_system(Path(home), GYOZA_PYTHON_OPS="tests.ops.*") as gyoza,
     ):
         gyoza.start_web()
         ratios = []

@@ -43,9 +43,8 @@ class Worker(models.Model):
     class Meta:
         indexes = [
             # sweep_lost_workers: workers whose last heartbeat is too old.
-            models.Index(
-                fields=["heartbeat_at"], name="worker_alive", condition=~Q(state=WorkerState.LOST)
-            ),
+            # Not by heartbeat_at: a heartbeat that changes no index writes one row and leaves nothing to clear away.
+            models.Index(fields=["id"], name="worker_alive", condition=~Q(state=WorkerState.LOST)),
         ]
 
     def __str__(self) -> str:
@@ -120,7 +119,10 @@ class Run(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
-    worker = models.ForeignKey(Worker, models.SET_NULL, null=True, blank=True, related_name="runs")
+    # Looked up only while the worker holds the run (run_held); an index of all would be written with every move.
+    worker = models.ForeignKey(
+        Worker, models.SET_NULL, null=True, blank=True, related_name="runs", db_index=False
+    )
     lease = models.TextField(null=True, blank=True, help_text="Fences the reports of this attempt.")
     gpu = models.PositiveIntegerField(null=True, blank=True, help_text="The GPU it was given.")
     handle = models.JSONField(
@@ -245,7 +247,7 @@ class Run(models.Model):
 class Attempt(models.Model):
     """An attempt a run has moved on from: written once, when the run is retried or loses its worker."""
 
-    run = models.ForeignKey(Run, models.CASCADE, related_name="past_attempts")
+    run = models.ForeignKey(Run, models.CASCADE, related_name="past_attempts", db_index=False)
     number = models.PositiveIntegerField()
     state = models.TextField(choices=[(s, s.capitalize()) for s in RunState])
     progress = models.PositiveSmallIntegerField()

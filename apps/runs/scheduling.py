@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from apps.runs.models import Run
     from apps.runs.transitions import Batch
 
-# Candidates looked at per free slot: some of them may not fit beside each other.
-CANDIDATES_PER_SLOT = 2
+# How often a claim looks for as many candidates as it has slots: some of them may not fit beside each other. What it
+# has looked at stays locked, so it doesn't look at more than it could take.
+LOOKS = 2
 # A pull worker may set no limit on its runs; one claim still has one.
 MOST_PER_CLAIM = 1000
 
@@ -175,29 +176,35 @@ def _claim_some(
     ):
         # Otherwise nothing that the worker could hold when empty fails to fit now.
         starving = _find_starving_run(moves, worker, free, sight)
-    rows = sql.run_bound(
-        "runs/claim_candidates",
-        now=moves.now,
-        taken=list(moves.locked),
-        executors=list(executors),
-        tags=worker.tags,
-        cpu=free.cpu,
-        ram_mb=free.ram_mb,
-        gpu_ids=list(free.vram_mb),
-        vram_frees=list(free.vram_mb.values()),
-        prefixes=list(sight.prefixes),
-        owner=sight.owner,
-        starving_id=starving["id"] if starving else None,
-        starving_priority=starving["priority"] if starving else None,
-        limit=free.slots * CANDIDATES_PER_SLOT,
-    ).rows
-    by_id = {row["id"]: row for row in rows}
-    claims = []
-    for placed in place([_demand(row) for row in rows], free):
-        row = by_id[placed.run_id]
-        live = moves.adopt(transitions.as_live(row))
-        lease = transitions.assign(moves, live, worker_id=worker.id, gpu=placed.gpu)
-        claims.append(_claim_of(row, lease, placed.gpu))
+    claims: list[Claim] = []
+    looked_at: list[UUID] = []
+    for _ in range(LOOKS):
+        wanted = free.slots
+        rows = sql.run_bound(
+            "runs/claim_candidates",
+            now=moves.now,
+            taken=[*moves.locked, *looked_at],
+            executors=list(executors),
+            tags=worker.tags,
+            cpu=free.cpu,
+            ram_mb=free.ram_mb,
+            gpu_ids=list(free.vram_mb),
+            vram_frees=list(free.vram_mb.values()),
+            prefixes=list(sight.prefixes),
+            owner=sight.owner,
+            starving_id=starving["id"] if starving else None,
+            starving_priority=starving["priority"] if starving else None,
+            limit=wanted,
+        ).rows
+        by_id = {row["id"]: row for row in rows}
+        for placed in place([_demand(row) for row in rows], free):
+            row = by_id[placed.run_id]
+            live = moves.adopt(transitions.as_live(row))
+            lease = transitions.assign(moves, live, worker_id=worker.id, gpu=placed.gpu)
+            claims.append(_claim_of(row, lease, placed.gpu))
+        looked_at += by_id
+        if free.slots < 1 or len(rows) < wanted:
+            break
     return claims
 
 
