@@ -405,7 +405,8 @@ GYOZA_EXECUTORS = {
         "BACKEND": "apps.runs.executors.python.PythonExecutor",
         "OPTIONS": {
             "base_dir": str(BASE_DIR),
-            "allowed": GYOZA_PYTHON_OPS,
+            # Beside what users may name, the senders of our own adapters.
+            "allowed": [*GYOZA_PYTHON_OPS, "apps.pipelines.adapters.outbound:send"],
             "max_children": GYOZA_WORKER_SLOTS,
         },
     },
@@ -413,8 +414,19 @@ GYOZA_EXECUTORS = {
 
 # --- Pipelines ----------------------------------------------------------------------------------
 
+GYOZA_HTTP_HOSTS = env.words(
+    "GYOZA_HTTP_HOSTS",
+    [],
+    "Hosts that `http` steps may reach: name, *.name or name:port. None without it.",
+)
+GYOZA_HTTP_ALLOWS_PRIVATE = env.boolean(
+    "GYOZA_HTTP_ALLOWS_PRIVATE",
+    False,
+    "Whether such a host may be at a private, loopback or link-local address.",
+)
 GYOZA_ADAPTERS = [
     "apps.pipelines.adapters.approve.Approve",
+    "apps.pipelines.adapters.http.Http",
     "apps.pipelines.adapters.publish.Publish",
     "apps.pipelines.adapters.sleep.Sleep",
     "apps.pipelines.adapters.subpipeline.SubPipeline",
