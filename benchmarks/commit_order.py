@@ -98,9 +98,7 @@ def crowd(gyoza: System) -> list[dict[str, Any]]:
 
     def start(stack: ExitStack, *arguments: str) -> subprocess.Popen[str]:
         argv = [sys.executable, "-m", "benchmarks.commit_order", *arguments]
-        process = subprocess.Popen(
-            argv, cwd=ROOT, env=gyoza.env, stdout=subprocess.PIPE, text=True
-        )
+        process = subprocess.Popen(argv, cwd=ROOT, env=gyoza.env, stdout=subprocess.PIPE, text=True)
         return stack.enter_context(process)
 
     with ExitStack() as stack:
@@ -108,7 +106,9 @@ def crowd(gyoza: System) -> list[dict[str, Any]]:
             start(stack, "read", TOPICS[number % len(TOPICS)], urls) for number in range(READERS)
         ]
         writers = [
-            start(stack, "hold", str(number)) if number % 2 else start(stack, "post", str(number), urls)
+            start(stack, "hold", str(number))
+            if number % 2
+            else start(stack, "post", str(number), urls)
             for number in range(WRITERS)
         ]
         assert [writer.wait() for writer in writers] == [0] * WRITERS
