@@ -10,9 +10,13 @@ from apps.access.auth import caller_of_user
 from apps.core import clock
 from apps.topics import queries
 from apps.topics.models import Topic
+from apps.topics.queues.admin import QueueAdmin
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+
+# Django looks for an app's admin pages here.
+__all__ = ["QueueAdmin", "TopicAdmin"]
 
 # What a page shows of the end of a log.
 LAST_RECORDS = 20

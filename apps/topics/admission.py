@@ -276,14 +276,7 @@ class Trial:
         if room.can_never_take(count, size):
             return RecordTooLarge(f"{append.topic} can never hold that much")
         if room.is_full_for(count, size):
-            return TopicFull(
-                f"{append.topic} has no room left",
-                topic=append.topic,
-                cap_records=room.cap_records,
-                cap_bytes=room.cap_bytes,
-                head_seq=topic["head"],
-                earliest_seq=topic["earliest"],
-            )
+            return TopicFull.of(topic)
         if self.bytes_left is not None and size > self.bytes_left:
             return Throttled(
                 "the log is full",

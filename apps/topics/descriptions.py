@@ -12,7 +12,7 @@ from apps.topics.names import can_be_looked_up
 from apps.topics.states import Durability
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,56 +76,6 @@ async def get_topic_state(topic: str) -> TopicState:
         last_read_ts=row["last_read_ts"],
         last_consumed_ts=row["last_consumed_ts"],
     )
-
-
-@dataclass(frozen=True, slots=True)
-class QueueCounters:
-    """How many jobs of a queue can be claimed, are leased, were dead-lettered, and wait (topics v0 §18.9)."""
-
-    ready: int
-    in_flight: int
-    dead_lettered: int
-    delayed: int = 0
-    is_paused: bool = False
-
-    def wire(self) -> dict[str, object]:
-        """Return the `queue` member of a topic's state; what is ours is there only when there is something to tell."""
-        told: dict[str, object] = {
-            "ready": self.ready,
-            "in_flight": self.in_flight,
-            "dead_lettered": self.dead_lettered,
-        }
-        if self.delayed:
-            told["delayed"] = self.delayed
-        if self.is_paused:
-            told["paused"] = True
-        return told
-
-
-async def queue_counters(counts: Mapping[int, int]) -> dict[int, QueueCounters]:
-    """Return the counters of queues, given by topic id how many live records each has."""
-    found = await sql.run_async(
-        "topics/queues/queue_counters",
-        topic_ids=pgarray.bigints(list(counts)),
-        now=eviction.now_ms(),
-    )
-    # A queue of which no job was ever claimed has no row.
-    counters = {topic_id: QueueCounters(count, 0, 0) for topic_id, count in counts.items()}
-    for row in found.rows:
-        counters[row["topic_id"]] = QueueCounters(
-            ready=max(counts[row["topic_id"]] - row["in_flight"] - row["delayed"], 0),
-            in_flight=row["in_flight"],
-            dead_lettered=row["dead_lettered"],
-            delayed=row["delayed"],
-            is_paused=row["is_paused"],
-        )
-    return counters
-
-
-async def count_leases() -> int:
-    """Return how many leases on live jobs have not expired, over all queues."""
-    found = await sql.run_async("topics/queues/count_leases", now=eviction.now_ms())
-    return int(found.rows[0]["leases"])
 
 
 async def list_topics(

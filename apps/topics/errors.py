@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from apps.core.errors import Conflict, Invalid, NotFound, Unavailable, Unprocessable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class TopicNotFound(NotFound):
@@ -32,6 +37,18 @@ class TopicFull(Unprocessable):
     """The topic rejects what doesn't fit, and there is no room left."""
 
     code = "topic_full"
+
+    @classmethod
+    def of(cls, topic: Mapping[str, Any]) -> TopicFull:
+        """Build the error that tells the caps, from a topic's columns."""
+        return cls(
+            f"{topic['name']} has no room left",
+            topic=topic["name"],
+            cap_records=int(topic["cap_records"]),
+            cap_bytes=int(topic["cap_bytes"]),
+            head_seq=topic["head"],
+            earliest_seq=topic["earliest"],
+        )
 
 
 class TopicExists(Conflict):

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from apps.core import lifespan, sql
-from apps.topics import commits, descriptions, eviction
+from apps.topics import commits, eviction
 from apps.topics.exposition import Series, counter, gauge, histogram, labelled
+from apps.topics.queues import queries as queue_queries
 from apps.topics.states import Durability, TopicKind
 
 if TYPE_CHECKING:
     from apps.topics.commits import Commits
-    from apps.topics.descriptions import QueueCounters
+    from apps.topics.queues.queries import QueueCounters
 
 JSON = Any
 
@@ -114,10 +115,10 @@ async def _gather(*, by_topic: bool) -> Figures:
         bytes=total["bytes"],
         queues=total["queues"],
         routers=await count_routers(),
-        leases=await descriptions.count_leases(),
+        leases=await queue_queries.count_leases(),
         watch_sessions=await count_watch_sessions(),
         first=first,
-        first_queues=await descriptions.queue_counters(queues) if queues else {},
+        first_queues=await queue_queries.queue_counters(queues) if queues else {},
     )
 
 

@@ -27,6 +27,7 @@ __all__ = [
     "IdempotencyKey",
     "Job",
     "Queue",
+    "QueueTopic",
     "Remains",
     "Router",
     "Topic",
@@ -377,3 +378,11 @@ class WatchSession(models.Model):
 
     def __str__(self) -> str:
         return self.wid
+
+
+class QueueTopic(Topic):
+    """A topic that is a queue, for a list of its own in the admin."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "queue"

@@ -26,6 +26,7 @@ from apps.topics.api import bodies, params
 from apps.topics.errors import TopicNotFound
 from apps.topics.names import name_ranges
 from apps.topics.priority import effective_priority
+from apps.topics.queues import queries as queue_queries
 from apps.topics.states import TopicKind
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class TopicView(View):
             touches.read(state.topic_id)
         answer = _state(state)
         if state.kind == TopicKind.QUEUE:
-            counters = await descriptions.queue_counters({state.topic_id: state.count})
+            counters = await queue_queries.queue_counters({state.topic_id: state.count})
             answer["queue"] = counters[state.topic_id].wire()
         return finished(answer, started)
 

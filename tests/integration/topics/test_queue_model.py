@@ -23,10 +23,10 @@ from hypothesis.stateful import (
 
 from apps.core import asyncdb
 from apps.core.sse import hub
-from apps.topics import predicates, queries, services
+from apps.topics import predicates, services
 from apps.topics.config import TopicConfig
 from apps.topics.models import Topic
-from apps.topics.queues import passes
+from apps.topics.queues import passes, queries
 from apps.topics.queues import services as queue_services
 from apps.topics.queues.orders import Ack, Claim, Extend, Nack
 from apps.topics.services import NewEvent, append_events
@@ -106,7 +106,8 @@ class QueueMachine(RuleBasedStateMachine):
     """Does the same to a queue and to the model."""
 
     @initialize(
-        exhausted_at=st.sampled_from([None, None, 2, 4]), durability=st.sampled_from(["disk", "fsync"])
+        exhausted_at=st.sampled_from([None, None, 2, 4]),
+        durability=st.sampled_from(["disk", "fsync"]),
     )
     def open(self, exhausted_at: int | None, durability: Any) -> None:
         self.name = f"q-{uuid4().hex}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -14,16 +14,12 @@ from apps.topics.config import LEASE_MS, U64, require_u64
 from apps.topics.errors import BatchTooLarge
 from apps.topics.writes import MAX_NODE_BYTES
 
-if TYPE_CHECKING:
-    from django.http import QueryDict
-
 # topics v0 §4.1
 MAX_CLAIM = 1000
 MAX_SEQS = 1000
 MAX_DELAY_MS = 86_400_000
 
 _LEASE = re.compile(r"lease_([0-9a-fA-F]{1,16})", re.ASCII)
-_INTEGER = re.compile(r"\d{1,19}", re.ASCII)
 
 
 class ClaimBody(msgspec.Struct, gc=False):
@@ -68,12 +64,23 @@ class ExtendBody(AckBody, gc=False, kw_only=True):
         require_u64(lease_ms=self.lease_ms)
 
 
+class RedriveBody(msgspec.Struct, gc=False):
+    """`POST /v0/topics/<q>/dead-letters/redrive`"""
+
+    seqs: list[U64] | None = None
+    limit: U32 = 0
+
+    def __post_init__(self) -> None:
+        require_u64(seqs=max(self.seqs or (), default=0))
+
+
 Body = TypeVar("Body", bound=AckBody)
 
 read_claim = msgspec.json.Decoder(ClaimBody)
 read_ack = msgspec.json.Decoder(AckBody)
 read_nack = msgspec.json.Decoder(NackBody)
 read_extend = msgspec.json.Decoder(ExtendBody)
+read_redrive = msgspec.json.Decoder(RedriveBody)
 
 
 def leases_of(body: AckBody) -> list[int]:
@@ -106,12 +113,6 @@ def clamped_lease(lease_ms: int) -> int:
     """Return how long a lease may last."""
     low, high = LEASE_MS
     return min(max(lease_ms, low), high)
-
-
-def integer(query: QueryDict, name: str) -> int | None:
-    """Read an unsigned integer of a query string; what doesn't parse counts as not given (§2.3, ⚑41)."""
-    given = query.get(name, "")
-    return int(given) if _INTEGER.fullmatch(given) else None
 
 
 def _lease_number(text: str) -> int:

@@ -9,6 +9,7 @@ from apps.core.dataplane import View, body_of, require_json, respond
 from apps.core.errors import Invalid
 from apps.core.sse.stream import follow_news, response
 from apps.topics import batch
+from apps.topics.api import params
 from apps.topics.api.bodies import parse
 from apps.topics.api.views import ms_since
 from apps.topics.api.watch import accept_stream
@@ -122,12 +123,10 @@ class WorkView(View):
     async def get(self, request: HttpRequest, caller: Caller, topic: str) -> HttpResponseBase:
         accept_stream(request)
         node = bodies.claimed_node(request.GET.get("node", ""))
-        most = bodies.clamped_max(bodies.integer(request.GET, "max") or 1)
-        lease_ms = bodies.integer(request.GET, "lease_ms")
+        most = bodies.clamped_max(params.whole(request, "max", default=1))
+        lease_ms = params.whole(request, "lease_ms", default=-1)
         await passes.open_queue(topic)
-        worker = Worker(
-            topic, node, most, None if lease_ms is None else bodies.clamped_lease(lease_ms)
-        )
+        worker = Worker(topic, node, most, None if lease_ms < 0 else bodies.clamped_lease(lease_ms))
         following = follow_news(worker, worker.read, farewell=worker.farewell)
         return response(following, cache_control="no-store")
 
