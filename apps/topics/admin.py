@@ -2,24 +2,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.http import HttpResponseRedirect
+from django.shortcuts import render
 from django.template.loader import render_to_string
+from django.urls import reverse
 from unfold.admin import ModelAdmin
+from unfold.decorators import action
 
 from apps.access.auth import caller_of_user
 from apps.core import clock
-from apps.topics import queries
+from apps.core.errors import GyozaError
+from apps.topics import config, predicates, queries, services
+from apps.topics.forms import NothingForm, RetentionForm, TrimForm
 from apps.topics.models import Topic
 from apps.topics.queues.admin import QueueAdmin
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from collections.abc import Callable
+
+    from django import forms
+    from django.http import HttpRequest, HttpResponse
+
+    from apps.access.auth import Caller
+    from apps.topics.queries import Stored
 
 # Django looks for an app's admin pages here.
 __all__ = ["QueueAdmin", "TopicAdmin"]
 
 # What a page shows of the end of a log.
 LAST_RECORDS = 20
+
+
+def _caller(request: HttpRequest) -> Caller:
+    return caller_of_user(request.user)  # type: ignore[arg-type]
+
+
+def _table(records: list[Stored]) -> str:
+    rows = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records[::-1]]
+    return render_to_string("topics/admin_records.html", {"rows": rows})
 
 
 @admin.register(Topic)
@@ -31,9 +52,9 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
     ordering = ("name",)
     show_full_result_count = False
     readonly_fields = ("last_write", "last_records")
+    actions_detail = ("change_retention", "delete_records", "delete_topic")
     fieldsets = (
         (None, {"fields": (("name", "kind"), ("created_at", "last_write"))}),
-        ("Last records", {"fields": ("last_records",)}),
         (
             "Watermarks",
             {
@@ -49,6 +70,7 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
             "Retention",
             {"fields": (("ttl_ms", "discard"), ("cap_records", "cap_bytes"), "durability")},
         ),
+        ("Last records", {"fields": ("last_records",)}),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -61,7 +83,100 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return caller_of_user(request.user).may("read")  # type: ignore[arg-type]
+        return _caller(request).may("read")
+
+    def has_configure_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _caller(request).may("admin")
+
+    def has_remove_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return _caller(request).may("delete")
+
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Topic | None:
+        """Return a topic as every reader sees it: the read of its last records has settled it."""
+        topic: Topic | None = super().get_object(request, object_id, from_field)
+        if topic is None:
+            return None
+        page = queries.read_after(topic.name, max(0, topic.head - LAST_RECORDS), LAST_RECORDS)
+        topic = super().get_object(request, object_id, from_field)
+        if topic is not None:
+            topic.__dict__["_last_records"] = _table(page.records if page else [])
+        return topic
+
+    @action(description="Change retention", url_path="retention", permissions=["configure"])  # type: ignore[untyped-decorator]
+    def change_retention(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def change(topic: Topic, given: dict[str, Any]) -> str:
+            wanted = config.of(topic, **given)
+            services.configure_topic(topic=topic.name, wanted=wanted, caller=_caller(request))
+            return f"{topic}: retention changed."
+
+        question = "What the new limits don't keep is gone at once, and for good."
+        return self._ask(request, object_id, "Change retention", question, RetentionForm, change)
+
+    @action(description="Delete records", url_path="trim", permissions=["remove"])  # type: ignore[untyped-decorator]
+    def delete_records(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def change(topic: Topic, given: dict[str, Any]) -> str:
+            removed = services.delete_records(
+                topic=topic.name,
+                before_seq=given["before_seq"],
+                match=predicates.parse(given["match"]) if given["match"] else None,
+                caller=_caller(request),
+            )
+            return f"{topic}: {removed.deleted} records deleted."
+
+        question = "The records are gone at once, and for good. With both, both must hold."
+        return self._ask(request, object_id, "Delete records", question, TrimForm, change)
+
+    @action(description="Delete topic", url_path="remove", permissions=["remove"])  # type: ignore[untyped-decorator]
+    def delete_topic(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def change(topic: Topic, given: dict[str, Any]) -> str:
+            done = services.delete_topic(topic=topic.name, caller=_caller(request))
+            routers = ", ".join(done.routers_removed)
+            return f"{topic} deleted" + (f", and the routers {routers}." if routers else ".")
+
+        question = "The topic, its records and every router from it or to it are gone for good."
+        return self._ask(request, object_id, "Delete topic", question, NothingForm, change)
+
+    def _ask(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        title: str,
+        question: str,
+        form_class: type[forms.Form],
+        change: Callable[[Topic, dict[str, Any]], str],
+    ) -> HttpResponse:
+        """Show a form, and do what it asks for when it is sent."""
+        topic = self.get_object(request, object_id)
+        if topic is None:
+            answer: HttpResponse = self._get_obj_does_not_exist_redirect(
+                request, self.opts, object_id
+            )
+            return answer
+        page = reverse("admin:topics_topic_change", args=[topic.pk])
+        sent = request.POST if request.method == "POST" else None
+        form = form_class(sent, initial={name: getattr(topic, name) for name in config.COLUMNS})
+        if form.is_valid():
+            try:
+                self.message_user(request, change(topic, form.cleaned_data), messages.SUCCESS)
+            except GyozaError as exc:
+                form.add_error(None, exc.message)
+            else:
+                is_there = Topic.objects.filter(pk=topic.pk).exists()
+                return HttpResponseRedirect(
+                    page if is_there else reverse("admin:topics_topic_changelist")
+                )
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "question": question,
+            "form": form,
+            "opts": self.opts,
+            "topic": topic,
+            "back": page,
+        }
+        return render(request, "topics/admin_ask.html", context)
 
     @admin.display(description="last write", ordering="last_write_ts")
     def last_write(self, topic: Topic) -> str | None:
@@ -71,12 +186,4 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
 
     @admin.display(description="newest first")
     def last_records(self, topic: Topic) -> str:
-        shown = topic.__dict__.get("_last_records")
-        if shown is None:
-            page = queries.read_after(topic.name, max(0, topic.head - LAST_RECORDS), LAST_RECORDS)
-            records = page.records[::-1] if page else []
-            rows = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records]
-            shown = render_to_string("topics/admin_records.html", {"rows": rows})
-            # The theme asks for each field several times.
-            topic.__dict__["_last_records"] = shown
-        return str(shown)
+        return str(topic.__dict__["_last_records"])

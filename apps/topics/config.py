@@ -94,6 +94,11 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+def of(topic: object, **changes: Any) -> TopicConfig:
+    """Return the config of a row of topics, with changes."""
+    return TopicConfig(**{**{name: getattr(topic, name) for name in COLUMNS}, **changes})
+
+
 def echo(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return all 17 members of the config object from a topic's columns."""
     return {
