@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "3"))
-CONNECTIONS = int(os.environ.get("CONNECTIONS", "16"))
+CONNECTIONS = int(os.environ.get("CONNECTIONS", "64"))
 ONLY = os.environ.get("ONLY", "batch single diff").split()
 DURABILITY = os.environ.get("DURABILITY", "fsync")
 
@@ -132,7 +132,7 @@ def batch(bench: Bench) -> float:
 
 def single(bench: Bench) -> float:
     request = load.post("/v0/topics/single", ONE)
-    ours = bench.send(load.for_seconds(SECONDS, lambda: request), 64).per_second
+    ours = bench.send(load.for_seconds(SECONDS, lambda: request), CONNECTIONS).per_second
     theirs = bench.pgbench()
     print(f"  single records: {ours:,.0f}/s ÷ pgbench {theirs:,.0f}/s = {ours / theirs:.2f}")
     return ours / theirs
