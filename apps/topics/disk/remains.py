@@ -23,7 +23,7 @@ _TOPICS_AT_ONCE = 1_000
 
 def note() -> None:
     """Note what is dead and not yet noted."""
-    sql.run_bound("topics/note_remains", due_at=clock.now() + GRACE)
+    sql.run_bound("topics/disk/note_remains", due_at=clock.now() + GRACE)
 
 
 def delete_due(*, until: float) -> None:
@@ -39,7 +39,7 @@ def delete_expired_keys(*, until: float) -> None:
     more = True
     while more and time.monotonic() < until:
         now = eviction.now_ms()
-        more = sql.run_bound("topics/delete_expired_keys", now=now, batch=_BATCH).count > 0
+        more = sql.run_bound("topics/disk/delete_expired_keys", now=now, batch=_BATCH).count > 0
 
 
 def _delete(remains: Remains, *, until: float) -> bool:
@@ -50,12 +50,12 @@ def _delete(remains: Remains, *, until: float) -> bool:
             Remains.objects.filter(pk=remains.pk).update(first=first)
             return False
         [row] = sql.run_bound(
-            "topics/delete_dead_records",
+            "topics/disk/delete_dead_records",
             topic_id=remains.topic_id,
             first=first,
             below=remains.below,
             batch=_BATCH,
         ).rows
         first = None if row["seq"] is None else row["seq"] + 1
-    sql.run_bound("topics/settle_remains", topic_id=remains.topic_id, below=remains.below)
+    sql.run_bound("topics/disk/settle_remains", topic_id=remains.topic_id, below=remains.below)
     return True

@@ -40,19 +40,19 @@ class Segment:
 
 def all_segments() -> list[Segment]:
     """Return the segments, oldest first."""
-    return [Segment(**row) for row in sql.run("topics/list_segments").rows]
+    return [Segment(**row) for row in sql.run("topics/disk/list_segments").rows]
 
 
 def move_horizon() -> int:
     """Return an id below which nobody is writing any more, and look anew for the next time."""
-    reached = sql.run("topics/read_horizon").rows
-    sql.run("topics/move_horizon", last_id=last_id())
+    reached = sql.run("topics/disk/read_horizon").rows
+    sql.run("topics/disk/move_horizon", last_id=last_id())
     return reached[0]["id"] if reached else 0
 
 
 def last_id() -> int:
     """Return the newest id that was drawn for a record."""
-    return int(sql.run("topics/read_last_id").rows[0]["id"])
+    return int(sql.run("topics/disk/read_last_id").rows[0]["id"])
 
 
 def open_ahead() -> None:
@@ -68,26 +68,33 @@ def open_ahead() -> None:
         high = last + size
     with _patient("opening a segment"), transaction.atomic():
         _wait_at_most(_CUT_WAIT_MS, in_transaction=True)
-        sql.run_composed("topics/detach_open_segment", segment=newest.name)
+        sql.run_composed("topics/disk/detach_open_segment", segment=newest.name)
         if newest.low is None:
-            sql.run_composed("topics/attach_first_segment", segment=newest.name, high=high)
+            sql.run_composed("topics/disk/attach_first_segment", segment=newest.name, high=high)
         else:
-            sql.run_composed("topics/attach_segment", segment=newest.name, low=low, high=high)
-        sql.run_composed("topics/open_segment", segment=f"topics_event_{high}", low=high)
+            sql.run_composed("topics/disk/attach_segment", segment=newest.name, low=low, high=high)
+        sql.run_composed("topics/disk/open_segment", segment=f"topics_event_{high}", low=high)
+
+
+def closed_segments(*, below: int) -> list[Segment]:
+    """Return the segments with ids below a horizon, oldest first: nobody writes into them any more."""
+    return [
+        segment
+        for segment in all_segments()
+        if segment.high is not None and segment.high <= below and not segment.detaching
+    ]
 
 
 def drop_dead(*, below: int) -> list[str]:
     """Drop the segments that hold nothing but dead records, of those with ids below a horizon; return their names."""
     _finish()
     dropped = []
-    for segment in all_segments():
-        if segment.high is None or segment.high > below:
-            break
-        if sql.run_composed("topics/find_live_topic", segment=segment.name).rows:
+    for segment in closed_segments(below=below):
+        if sql.run_composed("topics/disk/find_live_topic", segment=segment.name).rows:
             continue
         with _patient("dropping a segment"):
-            _detach("topics/detach_segment", segment.name)
-            sql.run_composed("topics/drop_segment", segment=segment.name)
+            _detach("topics/disk/detach_segment", segment.name)
+            sql.run_composed("topics/disk/drop_segment", segment=segment.name)
             dropped.append(segment.name)
     return dropped
 
@@ -97,9 +104,9 @@ def _finish() -> None:
     for segment in all_segments():
         if segment.detaching:
             with _patient("detaching a segment"):
-                _detach("topics/finish_detaching", segment.name)
-    for row in sql.run("topics/list_detached").rows:
-        sql.run_composed("topics/drop_segment", segment=row["name"])
+                _detach("topics/disk/finish_detaching", segment.name)
+    for row in sql.run("topics/disk/list_detached").rows:
+        sql.run_composed("topics/disk/drop_segment", segment=row["name"])
 
 
 def _detach(statement: str, name: str) -> None:
@@ -107,11 +114,11 @@ def _detach(statement: str, name: str) -> None:
     try:
         sql.run_composed(statement, segment=name)
     finally:
-        sql.run("topics/unlimit_lock_wait")
+        sql.run("topics/disk/unlimit_lock_wait")
 
 
 def _wait_at_most(milliseconds: int, *, in_transaction: bool) -> None:
-    sql.run("topics/limit_lock_wait", milliseconds=milliseconds, in_transaction=in_transaction)
+    sql.run("topics/disk/limit_lock_wait", milliseconds=milliseconds, in_transaction=in_transaction)
 
 
 @contextmanager

@@ -7,12 +7,12 @@ import time
 
 from apps.core import sql
 from apps.topics import eviction
-from apps.topics.disk import remains, segments
+from apps.topics.disk import remains, remnants, segments
 from apps.topics.queues import leftovers
 
 log = logging.getLogger(__name__)
 
-# A sweep comes every ten seconds: at most a fifth of the time it deletes.
+# A sweep comes every ten seconds: at most a fifth of the time it deletes, and a fifth it moves.
 _DELETE_SECONDS = 2.0
 _TOPICS_AT_ONCE = 1_000
 
@@ -25,8 +25,9 @@ def trim_records() -> bool:
     1. Retention is judged for topics that nobody reads.
     2. Segments are opened ahead, and dropped when nothing in them is live.
     3. What has been dead for longer is deleted.
+    4. What is live in a segment that is nearly dead joins an older one, so that the segment can be dropped.
     """
-    if not sql.run("topics/take_sweep").rows[0]["taken"]:
+    if not sql.run("topics/disk/take_sweep").rows[0]["taken"]:
         return False
     try:
         written_below = segments.move_horizon()
@@ -39,14 +40,16 @@ def trim_records() -> bool:
         remains.note()
         remains.delete_due(until=until)
         remains.delete_expired_keys(until=until)
+        closed = segments.closed_segments(below=written_below)
+        remnants.gather(closed, until=time.monotonic() + _DELETE_SECONDS)
     finally:
-        sql.run("topics/leave_sweep")
+        sql.run("topics/disk/leave_sweep")
     return True
 
 
 def _settle_due_topics() -> None:
     until = time.monotonic() + _DELETE_SECONDS
-    due = sql.run_bound("topics/list_due_topics", now=eviction.now_ms(), limit=_TOPICS_AT_ONCE)
+    due = sql.run_bound("topics/disk/list_due_topics", now=eviction.now_ms(), limit=_TOPICS_AT_ONCE)
     for row in due.rows:
         if time.monotonic() >= until:
             return

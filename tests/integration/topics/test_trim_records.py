@@ -197,7 +197,7 @@ def test_what_a_process_that_died_has_detached_is_dropped():
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE topics_event DETACH PARTITION topics_event_0")
     sweep.trim_records()
-    assert sql.run("topics/list_detached").rows == []
+    assert sql.run("topics/disk/list_detached").rows == []
     assert "topics_event_0" not in connection.introspection.table_names()
 
 
@@ -232,10 +232,64 @@ def test_a_detachment_that_was_interrupted_is_ended():
 
 
 def test_one_process_at_a_time_sweeps():
-    sql.run("topics/take_sweep")
+    sql.run("topics/disk/take_sweep")
     assert elsewhere(sweep.trim_records) is False
-    sql.run("topics/leave_sweep")
+    sql.run("topics/disk/leave_sweep")
     assert sweep.trim_records()
+
+
+# --- remnants -----------------------------------------------------------------------------------
+
+
+def sweep_long(clock: time_machine.Traveller) -> None:
+    """Sweep until every segment has had its turn."""
+    for _ in range(8):
+        clock.shift(10)
+        sweep.trim_records()
+
+
+def leave_one_in_each_segment(topic: str, segments_to_fill: int) -> None:
+    for _ in range(segments_to_fill):
+        sweep.trim_records()
+        fill(topic, 1)
+        fill("t", SIZE - 1)
+    sweep.trim_records()
+
+
+def test_few_live_records_don_t_keep_segments(clock: time_machine.Traveller):
+    leave_one_in_each_segment("still", 5)
+    cap("t", 10)
+    sweep_long(clock)
+    assert seqs("still") == [1, 2, 3, 4, 5]
+    assert seqs("t") == list(range(5 * (SIZE - 1) - 9, 5 * (SIZE - 1) + 1))
+    # The oldest has gathered what those between held.
+    low, high = bounds()[0]
+    assert (low, high) == (None, SIZE)
+    assert len(bounds()) <= 4
+    ids = list(
+        Event.objects.order_by("seq").filter(topic__name="still").values_list("id", flat=True)
+    )
+    assert ids == sorted(ids)
+
+
+def test_many_live_records_stay_where_they_are(clock: time_machine.Traveller):
+    leave_one_in_each_segment("still", 4)
+    before = dict(Event.objects.filter(topic__name="t").values_list("seq", "id"))
+    sweep_long(clock)
+    assert dict(Event.objects.filter(topic__name="t").values_list("seq", "id")) == before
+
+
+def test_moved_records_are_deleted_like_others(clock: time_machine.Traveller):
+    leave_one_in_each_segment("still", 5)
+    cap("t", 10)
+    sweep_long(clock)
+    services.delete_records(topic="still", before_seq=4, caller="test")
+    assert seqs("still") == [4, 5]
+    services.delete_topic(topic="still", caller="test")
+    sweep_long(clock)
+    clock.shift(remains.GRACE)
+    sweep_long(clock)
+    assert bounds()[0][0] is not None
 
 
 # --- records ------------------------------------------------------------------------------------
