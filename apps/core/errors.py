@@ -56,6 +56,12 @@ class Stalled(Invalid):
     code = "request_timeout"
 
 
+class HeadTooLarge(Invalid):
+    """The request line and the headers are over the limit."""
+
+    code = "head_too_large"
+
+
 class UnsupportedMediaType(Invalid):
     """The content type is not one this path reads."""
 

@@ -6,13 +6,14 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from apps.stack.head import HeadProtocol
 
 if TYPE_CHECKING:
     import asyncio
 
 
-class PatientProtocol(HttpToolsProtocol):
+class PatientProtocol(HeadProtocol):
     """Waits for a client that doesn't read, but not for ever (topics v0 ⚑36).
 
     Nothing is sent while the socket is full, so such a client costs a bounded buffer and nobody else's time. Closing

@@ -26,6 +26,7 @@ STATUS: dict[type[errors.GyozaError], int] = {
     errors.Invalid: 400,
     errors.TooLarge: 413,
     errors.Stalled: 408,
+    errors.HeadTooLarge: 431,
     errors.UnsupportedMediaType: 415,
     errors.Unprocessable: 422,
     errors.Unauthorized: 401,

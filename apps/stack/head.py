@@ -1,0 +1,93 @@
+"""The head of a request as the web process takes it in: not too long, and not for ever."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.conf import settings
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from apps.core.api import exception_handler
+from apps.core.errors import GyozaError, HeadTooLarge, Invalid
+
+if TYPE_CHECKING:
+    import asyncio
+
+# Nobody is known before the head is complete, so what it may cost is little: other servers take 8 to 64 KiB.
+MOST_HEAD_BYTES = 64 * 1024
+
+
+class HeadProtocol(HttpToolsProtocol):
+    """Refuses a head that is too long (431) or no HTTP (400), and gives up a client that doesn't finish one."""
+
+    _is_in_head = False
+    _head_bytes = 0
+    _arriving: asyncio.TimerHandle | None = None
+    _problem: GyozaError | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._expect_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_expecting()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        # What a pipelining client sends may begin with the end of the request before: that is not counted.
+        if self._is_in_head or self.cycle is None:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._is_in_head and self._head_bytes > MOST_HEAD_BYTES:
+            self._refuse(_too_large())
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        if self._arriving is None:
+            self._expect_head()
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._head_bytes = 0
+        self._stop_expecting()
+        if (
+            len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+            > MOST_HEAD_BYTES
+        ):
+            # The parser hands it on as an error of its own, and no request comes of it.
+            self._problem = _too_large()
+            raise self._problem
+        super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(self._problem or Invalid("not an HTTP request"))
+
+    def _refuse(self, error: GyozaError) -> None:
+        """Answer what never became a request, in the words every path uses, and hang up."""
+        problem = exception_handler.problem_of(error) or exception_handler.internal()
+        status, body, _ = exception_handler.rendered("/", problem)
+        content = msgspec.json.encode(body)
+        head = (
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
+            f"content-type: application/json\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode("ascii") + content)
+        self.transport.close()
+
+    def _expect_head(self) -> None:
+        self._arriving = self.loop.call_later(settings.GYOZA_STALLED_SECONDS, self._give_up)
+
+    def _stop_expecting(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _give_up(self) -> None:
+        self.transport.abort()
+
+
+def _too_large() -> HeadTooLarge:
+    return HeadTooLarge(f"the head of the request is over {MOST_HEAD_BYTES} bytes")

@@ -1,0 +1,107 @@
+"""What the web process takes in before it knows who is calling."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+
+from apps.stack.head import MOST_HEAD_BYTES
+from apps.stack.protocol import PatientProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+START = b"GET /some/path HTTP/1.1\r\nHost: localhost\r\n"
+
+
+async def hello(scope: Any, receive: Any, send: Any) -> None:
+    headers = [(b"content-length", b"5")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello"})
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        hello, http=PatientProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
+    thread.start()
+    yield listener.getsockname()[1]
+    server.should_exit = True
+    thread.join()
+
+
+def answer_to(port: int, *pieces: bytes) -> bytes:
+    """Send pieces until the server hangs up, and return what it said."""
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        try:
+            for piece in pieces:
+                client.sendall(piece)
+        except OSError:
+            pass  # it has hung up already
+        said = b""
+        try:
+            while part := client.recv(65536):
+                said += part
+        except ConnectionResetError:
+            pass
+        return said
+
+
+def refusal(said: bytes) -> tuple[int, str]:
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert b"content-type: application/json" in head
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+def test_a_usual_head_is_answered(port):
+    long = b"X-Long: " + b"x" * (MOST_HEAD_BYTES // 2) + b"\r\n"
+    said = answer_to(port, START, long, b"Connection: close\r\n\r\n")
+    assert said.startswith(b"HTTP/1.1 200")
+    assert said.endswith(b"hello")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [START, b"X: " + b"x" * MOST_HEAD_BYTES, b"\r\n\r\n"],
+        [START, *[b"X: x\r\n" * 2000] * 20, b"\r\n"],
+        [b"GET /" + b"x" * (2 * MOST_HEAD_BYTES)],
+        [b"GET /", *[b"x" * 1000] * 1000],
+    ],
+    ids=["one header", "many headers", "one url", "a url in pieces"],
+)
+def test_a_head_that_is_too_long_is_refused_as_soon_as_it_is(port, pieces):
+    said = answer_to(port, *pieces)
+    # A client that still sends may hear of the hanging up before it reads the answer.
+    assert said == b"" or refusal(said) == (431, "head_too_large")
+
+
+def test_a_refused_head_is_told_why(port):
+    whole = START + b"X: " + b"x" * MOST_HEAD_BYTES + b"\r\n\r\n"
+    assert refusal(answer_to(port, whole)) == (431, "head_too_large")
+
+
+def test_what_is_no_http_is_refused_in_json(port):
+    assert refusal(answer_to(port, b"hello?\r\n\r\n")) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("pieces", [[], [b"GET / HT"], [START, b"X: y\r\n"]])
+def test_a_client_that_does_not_finish_a_head_is_given_up(port, pieces, settings):
+    settings.GYOZA_STALLED_SECONDS = 0.05
+    assert answer_to(port, *pieces) == b""
+
+
+def test_a_second_request_on_the_connection_counts_from_zero(port):
+    request = START + b"X: " + b"x" * (MOST_HEAD_BYTES - 1000) + b"\r\n\r\n"
+    last = START + b"Connection: close\r\n\r\n"
+    assert answer_to(port, request, request, last).count(b"hello") == 3
