@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from apps.runs.models import RunQuerySet
 
 MOST_EVENTS = 10_000
+# What one read of a log takes: many small pieces, but not many big ones, or hundreds of readers would fill the memory.
 LOG_PIECES = 16
+LOG_BYTES = 256 * 1024
 
 
 def get_run(*, run_id: UUID, caller: Caller) -> Run:
@@ -122,7 +124,12 @@ async def read_log_after(run_id: UUID, attempt: int, after: int) -> LogPart:
     """Return the next stretch of an attempt's log after a byte offset."""
     rows = (
         await sql.run_async(
-            "runs/read_log_after", run_id=run_id, attempt=attempt, after=after, limit=LOG_PIECES
+            "runs/read_log_after",
+            run_id=run_id,
+            attempt=attempt,
+            after=after,
+            pieces=LOG_PIECES,
+            size=LOG_BYTES - 1,
         )
     ).rows
     if not rows:  # deleted meanwhile
@@ -139,7 +146,7 @@ async def read_log_after(run_id: UUID, attempt: int, after: int) -> LogPart:
     return LogPart(
         bytes(content),
         end,
-        has_more=len(rows) == LOG_PIECES,
+        has_more=rows[0]["found"] == LOG_PIECES or len(rows) < (rows[0]["found"] or 0),
         has_ended=rows[0]["current_attempt"] > attempt or RunState(state) in FINAL,
         run_state=state,
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from apps.core.threads import in_thread
-from apps.runs import transitions
+from apps.runs import queries, transitions
 from apps.runs.models import LogChunk
 from apps.runs.states import RunState
 from apps.runs.transitions import LogPiece
@@ -149,3 +149,24 @@ def test_an_id_of_something_else_is_refused(given):
     run = make_run(RunState.COMPLETED)
     status, _ = aio.run(get(f"/runs/{run.id}/logs?follow=true", last_event_id=given))
     assert status == 400
+
+
+def test_a_big_log_is_read_in_small_parts():
+    run = make_run(RunState.COMPLETED)
+    big, small = b"a" * 300_000, b"b" * 10
+    starts = [0, 300_000, 600_000, 600_010, 600_020]
+    for start, piece in zip(starts, [big, big, small, small, small], strict=True):
+        write(run, start, piece)
+
+    async def sizes() -> list[int]:
+        found, after = [], 0
+        while (part := await queries.read_log_after(run.id, 1, after)).has_more or part.content:
+            found.append(len(part.content))
+            after = part.end
+        return found
+
+    assert aio.run(sizes()) == [300_000, 300_000, 30]
+    status, frames = followed(f"/runs/{run.id}/logs?follow=true")
+    assert status == 200
+    assert "".join(frame.data["text"] for frame in frames[:-1]) == (big * 2 + small * 3).decode()
+    assert text_of(f"/runs/{run.id}/logs") == big * 2 + small * 3
