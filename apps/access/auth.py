@@ -16,7 +16,7 @@ from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 
 from apps.access import keyring, services, tokens
-from apps.access.caller import ANONYMOUS, Caller
+from apps.access.caller import ANONYMOUS, COMMAND_LINE, Caller
 from apps.access.scopes import ALL, Scope
 from apps.core.api.scope import ANY, PUBLIC
 from apps.core.errors import Forbidden, Unauthorized
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ANONYMOUS",
+    "COMMAND_LINE",
     "Caller",
     "HasScope",
     "KeyAuthentication",

@@ -23,6 +23,8 @@ class Caller:
     run_id: UUID | None = None
     attempt: int | None = None
     user_id: int | None = None
+    # The owner's name of a caller that has no id.
+    nobody: str = "anonymous"
 
     # What Django and DRF ask of a `request.user`.
     is_authenticated = True
@@ -54,7 +56,9 @@ class Caller:
             return f"run:{self.run_id}"
         if self.user_id is not None:
             return f"user:{self.user_id}"
-        return "anonymous"
+        return self.nobody
 
 
 ANONYMOUS = Caller(name="anonymous", scopes=ALL)
+# Whoever may run manage.py here.
+COMMAND_LINE = Caller(name="command line", scopes=ALL, nobody="command line")

@@ -83,6 +83,24 @@ def replace_pipeline(*, pipeline_id: str, body: JSON, caller: Caller) -> tuple[P
     return pipeline, version
 
 
+def apply_pipeline(*, body: JSON, caller: Caller) -> tuple[Pipeline, Version, bool]:
+    """Make a pipeline what a document says: create it, or make a new version if that says anything else.
+
+    Returns it, its newest version and whether it was created. Raises Invalid, Forbidden.
+    """
+    identity = body.get("id")
+    known = None
+    if isinstance(identity, str):
+        known = queries.pipelines_visible_to(caller).filter(pk=identity).first()
+    if known is None:
+        return *create_pipeline(body=body, caller=caller), True
+    newest = queries.get_version(known, None)
+    _read(body, caller)
+    if newest.document == _said(body):
+        return known, newest, False
+    return *replace_pipeline(pipeline_id=known.id, body=body, caller=caller), False
+
+
 def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
     """Delete a pipeline with all versions and its trigger; its executions stay.
 
@@ -149,19 +167,23 @@ def _require_names(identity: str, document: Document, caller: Caller) -> None:
 
 
 def _add_version(pipeline: Pipeline, body: JSON, caller: Caller) -> Version:
-    # What the server says itself is not part of what its author wrote.
+    return Version.objects.create(
+        pipeline=pipeline,
+        number=pipeline.latest,
+        document=_said(body),
+        created_at=pipeline.updated_at,
+        created_by=caller.owner,
+    )
+
+
+def _said(body: JSON) -> str:
+    """Return what a document's author wrote, as JSON text, without what the server says itself."""
     said = {
         name: value
         for name, value in body.items()
         if name not in ("id", "version", "created_at", "updated_at")
     }
-    return Version.objects.create(
-        pipeline=pipeline,
-        number=pipeline.latest,
-        document=msgspec.json.encode(said).decode(),
-        created_at=pipeline.updated_at,
-        created_by=caller.owner,
-    )
+    return msgspec.json.encode(said).decode()
 
 
 # --- executions ----------------------------------------------------------------------------------

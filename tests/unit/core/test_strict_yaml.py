@@ -13,6 +13,27 @@ def test_it_reads_what_json_could_say_in_order():
     assert read_object(text)["steps"] == [{"name": "a", "n": 1, "f": 1.5, "t": True, "z": None}]
 
 
+def test_plain_words_stay_text_where_json_has_no_such_thing():
+    text = b"[yes, no, on, 010, 1:30, 0x1F, 1_000, .5, 1e3, -2, 1.0, true, null, ~, '']"
+    assert read_object(b"a: " + text)["a"] == [
+        "yes",
+        "no",
+        "on",
+        "010",
+        "1:30",
+        "0x1F",
+        "1_000",
+        ".5",
+        1000.0,
+        -2,
+        1.0,
+        True,
+        None,
+        None,
+        "",
+    ]
+
+
 def test_anchors_may_be_used():
     assert read_object(b"a: &x {n: 1}\nb: *x\nc: {<<: *x, m: 2}") == {
         "a": {"n": 1},
@@ -36,7 +57,7 @@ BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + b"".join(
         (b"1: x", "must be a string"),
         (b"a: !!python/object:os.system {}", "not YAML"),
         (b"a: !!set {x}", "can't"),
-        (b"a: .nan", "can't"),
+        (b"a: !!float .nan", "can't"),
         (b"a: &a [*a]", "more than|nested too deeply|Circular"),
         (b"\xff", "not UTF-8"),
         (b"a: 99999999999999999999999", "beyond 64 bits"),
