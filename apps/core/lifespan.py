@@ -75,14 +75,19 @@ def on_open(opener: Callable[[], None]) -> None:
 
 
 def on_close(closer: Callable[[], Awaitable[None]]) -> None:
-    """Have something of the event loop closed when the process ends, before the database pool."""
+    """Have something of the event loop closed when it ends, before the database pool; called in every loop that ends."""
     if closer not in _closers:
         _closers.append(closer)
 
 
 async def close() -> None:
-    """Close what this process has opened; what fails to close doesn't keep the rest open."""
+    """Close what this process has opened."""
     drain()
+    await close_loop()
+
+
+async def close_loop() -> None:
+    """Close what the running event loop has opened; what fails to close doesn't keep the rest open."""
     for closer in (*_closers, hub.current().close, asyncdb.close):
         try:
             await closer()

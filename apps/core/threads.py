@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from asgiref.sync import sync_to_async
 from django.db import connection
 
-from apps.core import asyncdb
+from apps.core import lifespan
 from apps.core.sse import hub
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def run_here(work: Coroutine[Any, Any, T]) -> T:
             return await work
         finally:
             await hub.current().flush()
-            await hub.current().close()
-            await asyncdb.close()
+            await lifespan.close_loop()
 
     return asyncio.run(scene())

@@ -13,7 +13,7 @@ SELECT t.id AS topic_id, t.kind = 'queue' AS is_queue,
            WHERE j.topic_id = t.id AND j.seq >= q.reaped AND j.seq < t.earliest AND j.state IN (1, 2)
          )
          -- A claim has the routers drained that feed it (§16.4).
-         OR (t.is_fed AND EXISTS (SELECT FROM topics_behind b WHERE b.dest_id = t.id))
+         OR (t.is_fed AND topics_is_owed(t.id))
        ) AS is_claimable
 FROM topics_topic t
 LEFT JOIN topics_queue q ON q.topic_id = t.id
