@@ -7,7 +7,6 @@ one topic is locked, the destination. Two routers of a cycle therefore never wai
 from __future__ import annotations
 
 import logging
-from enum import Enum, auto
 from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
@@ -55,24 +54,18 @@ async def forward(router_id: int, *, until: int) -> None:
     now = eviction.now_ms()
     while True:
         one = _Pass(router_id, until, now)
-        async with asyncdb.transaction() as conn:
-            outcome = await one.run(conn)
+        try:
+            async with asyncdb.transaction() as conn:
+                is_done = await one.run(conn)
+        except eviction.Behind as behind:
+            # Not under the router's turn: that would take a second topic's lock. Then again by the same clock, or a
+            # source that expires record by record would always be due.
+            await eviction.evict_due_async(behind.topic)
+            continue
         one.tell()
-        if outcome is _Outcome.DONE:
+        if is_done:
             return
-        if outcome is _Outcome.STALE:
-            # Not under the router's turn: that takes the source's lock, and in a cycle somebody else has it.
-            # Then again by the same clock, or a source that expires record by record would always be due.
-            await eviction.evict_due_async(one.route.source)
-        else:
-            now = eviction.now_ms()
-
-
-class _Outcome(Enum):
-    DONE = auto()
-    MORE = auto()
-    # The source's retention is due: what it takes must be written down before anything is read.
-    STALE = auto()
+        now = eviction.now_ms()
 
 
 class _Pass:
@@ -84,8 +77,11 @@ class _Pass:
         self.now = now
         self.grown: dict[str, bool] = {}
 
-    async def run(self, conn: Connection) -> _Outcome:
-        """Copy the next records, or tell the destination of the next that are lost."""
+    async def run(self, conn: Connection) -> bool:
+        """Copy the next records, or tell the destination of the next that are lost; say whether that is all for now.
+
+        Raises Behind for a topic whose retention has to be written down first.
+        """
         rows = await _run(
             conn,
             "topics/routers/read_source",
@@ -95,17 +91,17 @@ class _Pass:
             now=self.now,
         )
         if not rows:
-            return _Outcome.DONE
+            return True
         self.row = row = rows[0]
         self.route = _route(row)
         position: int = row["position"]
         if position >= self.until:
-            return _Outcome.DONE
+            return True
         if row["is_stale"]:
-            return _Outcome.STALE
+            raise eviction.Behind(self.route.source)
         if position >= row["head"]:
             # The turn was waited for, and the snapshot is older than it. The next one isn't.
-            return _Outcome.MORE
+            return False
         gap = gap_before(position, _marks(row), row["gap_end"])
         if gap is not None:
             await self._lose(conn, gap.gap_to - position)
@@ -118,7 +114,7 @@ class _Pass:
             wakeups.announce_soon(*map(channel, self.grown))
             listeners.wake([topic for topic, has_listeners in self.grown.items() if has_listeners])
 
-    async def _copy(self, conn: Connection) -> _Outcome:
+    async def _copy(self, conn: Connection) -> bool:
         # Behind the last record there may be deleted ones, which an empty page passes over.
         position = self.row["read_to"] or self.row["until"]
         copies = [
@@ -129,22 +125,24 @@ class _Pass:
         if self.row["dest_has_cap"] or settings.GYOZA_MAX_TOTAL_BYTES:
             return await self._copy_judged(conn, copies, position)
         # The destination is locked last, for as long as the statement and the commit take.
-        outcome = await self._advance(conn, position, len(copies))
+        is_done = await self._advance(conn, position, len(copies))
         if copies and not await self._append(conn, [copy for _, copy in copies], roomy_only=True):
             # It has a cap by now, or Postgres has come back from a crash. Nothing is dealt with yet.
             await self._advance(conn, self.row["position"], 0)
             return await self._copy_judged(conn, copies, position)
-        return outcome
+        return is_done
 
     async def _copy_judged(
         self, conn: Connection, copies: list[tuple[int, Record]], position: int
-    ) -> _Outcome:
+    ) -> bool:
         """Copy as many as there is room for, and stop before the first that there is none for (§16.4)."""
         if not copies:
             return await self._advance(conn, position, 0)
         bytes_left = await _quota_left(conn)
         dest = self.row["dest"]
-        topic = (await eviction.lock_settled(conn, [dest], now=self.now))[dest]
+        [topic] = (
+            await eviction.lock_settled(conn, [dest], now=self.now, at_any_price=False)
+        ).values()
         room, fitting = Room.of(topic), 0
         for _, copy in copies:
             if room.is_full_for(1, copy.size) or (
@@ -164,10 +162,10 @@ class _Pass:
             await eviction.evict_async(conn, topic["id"], chunk=2 * fitting)
         return await self._advance(conn, position, fitting)
 
-    async def _refused(self, conn: Connection, room: Room, first: tuple[int, Record]) -> _Outcome:
+    async def _refused(self, conn: Connection, room: Room, first: tuple[int, Record]) -> bool:
         seq, copy = first
         if not room.can_never_take(1, copy.size):
-            return _Outcome.DONE
+            return True
         # It would stop the router for ever. Whoever reads the destination is told (§1: loss is announced).
         log.warning("%s: %s can never hold record %d", self.route.router, self.row["dest"], seq)
         await self._lose(conn, 1)
@@ -188,7 +186,7 @@ class _Pass:
         rows = await _run(conn, "topics/routers/lose_seqs", topic_id=self.row["dest_id"], seqs=seqs)
         self.grown[dest] = rows[0]["has_listeners"]
 
-    async def _advance(self, conn: Connection, position: int, forwarded: int) -> _Outcome:
+    async def _advance(self, conn: Connection, position: int, forwarded: int) -> bool:
         await _run(
             conn,
             "topics/routers/advance_router",
@@ -196,10 +194,7 @@ class _Pass:
             position=position,
             forwarded_total=self.row["forwarded_total"] + forwarded,
         )
-        return self._after(position)
-
-    def _after(self, position: int) -> _Outcome:
-        return _Outcome.DONE if position >= self.until else _Outcome.MORE
+        return position >= self.until
 
 
 async def _quota_left(conn: Connection) -> int | None:

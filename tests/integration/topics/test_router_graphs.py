@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -19,6 +19,9 @@ from apps.topics.routers import services as routers
 from apps.topics.routers.config import RouterConfig
 from apps.topics.routers.copies import MAX_HOPS
 from apps.topics.services import NewEvent, append_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TOPICS = "abcde"
 TAGS = (None, "x", "xy", "z")
@@ -92,13 +95,14 @@ class World:
 
     def do(self, step: tuple[Any, ...]) -> None:
         kind, *rest = step
-        {
+        acts: dict[str, Callable[..., None]] = {
             "write": self.write,
             "read": self.read,
             "route": self.route,
             "remove": self.remove,
             "delete": self.delete,
-        }[kind](*rest)
+        }
+        acts[kind](*rest)
 
     def write(self, topic: str, tag: str | None, node: str | None) -> None:
         number = next(self.written)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from apps.topics.room import Room
 
 
-def make_room(discard: str = "reject", **over: int) -> Room:
+def make_room(*, discard: str = "reject", **over: Any) -> Room:
     columns = {"cap_records": 0, "cap_bytes": 0, "count": 0, "bytes": 0, **over}
     return Room.of({"discard": discard, **columns})
 
@@ -25,7 +27,7 @@ def make_room(discard: str = "reject", **over: int) -> Room:
     ],
 )
 def test_it_judges_by_both_caps(
-    room: dict[str, int], records: int, size: int, never: bool, full: bool
+    room: dict[str, Any], records: int, size: int, never: bool, full: bool
 ) -> None:
     found = make_room(**room)
     assert found.can_never_take(records, size) is never
@@ -41,6 +43,6 @@ def test_what_is_taken_counts() -> None:
 
 
 def test_a_topic_that_discards_takes_anything() -> None:
-    room = make_room("old", cap_records=1, cap_bytes=1, count=1, bytes=1)
+    room = make_room(discard="old", cap_records=1, cap_bytes=1, count=1, bytes=1)
     assert not room.is_full_for(100, 100)
     assert not room.can_never_take(100, 100)
