@@ -88,7 +88,7 @@ async def evict_due_async(name: str) -> None:
 
 async def evict_all_due_async() -> bool:
     """Take away what has expired from any topic, of at most so many; say whether there was something."""
-    due = await sql.run_async("topics/disk/list_due_topics", now=now_ms(), limit=_DUE_AT_ONCE)
+    due = await sql.run_async("topics/list_due_topics", now=now_ms(), limit=_DUE_AT_ONCE)
     for row in due.rows:
         await evict_due_async(row["name"])
     return bool(due.rows)

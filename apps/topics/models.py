@@ -190,12 +190,13 @@ class Event(models.Model):
     """One record. `data` and `meta` are the client's own JSON text, byte for byte.
 
     Built for a hundred million rows: 64 bytes of fixed cost, columns ordered so that nothing is padded, and one
-    B-tree. Partitioned by `id` into segments, which the sweep drops when nothing in them is live (ADR 0023). JSON text is `text`: U+0000 can only be in it as an escape, so nothing is lost, a page of records is joined
-    in Postgres twice as fast as from bytea, and it is stored half as fast again as json, which parses it once more.
+    B-tree. Partitioned by `id` into segments, which the sweep drops when nothing in them is live (ADR 0023). JSON text
+    is `text`: U+0000 can only be in it as an escape, so nothing is lost, a page of records is joined in Postgres twice
+    as fast as from bytea, and it is stored half as fast again as json, which parses it once more.
     """
 
     pk = models.CompositePrimaryKey("topic_id", "seq")
-    # In insertion order over all topics. Indexed as BRIN (kilobytes), since the table is written in this order.
+    # In insertion order over all topics, until the sweep moves the record. Indexed as BRIN: kilobytes.
     # NOT commit order: only (topic, seq) is a cursor that misses nothing.
     id = models.BigIntegerField(
         db_default=Func(Value("topics_event_id_seq"), function="nextval"), editable=False

@@ -49,7 +49,7 @@ def trim_records() -> bool:
 
 def _settle_due_topics() -> None:
     until = time.monotonic() + _DELETE_SECONDS
-    due = sql.run_bound("topics/disk/list_due_topics", now=eviction.now_ms(), limit=_TOPICS_AT_ONCE)
+    due = sql.run_bound("topics/list_due_topics", now=eviction.now_ms(), limit=_TOPICS_AT_ONCE)
     for row in due.rows:
         if time.monotonic() >= until:
             return
