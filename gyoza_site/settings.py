@@ -322,6 +322,12 @@ GYOZA_MAX_HELD_BYTES = env.integer(
     "Most bytes of request bodies that a web process holds at a time; what it makes of them takes some times as much.",
     low=1,
 )
+GYOZA_MAX_UNSENT_BYTES = env.integer(
+    "GYOZA_MAX_UNSENT_BYTES",
+    256 * 1024 * 1024,
+    "Most bytes of long answers that a web process keeps for clients who have not taken them yet.",
+    low=1,
+)
 GYOZA_MAX_INFLIGHT_PER_KEY = env.integer(
     "TOPICS_MAX_INFLIGHT_PER_KEY",
     1_000,

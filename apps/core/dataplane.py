@@ -99,6 +99,8 @@ class View:
         ):
             try:
                 response: Response = await self._answer(request, path)
+                if isinstance(response, Answer):
+                    response.hold()
             except intake.ClientGone:
                 raise
             except Exception as exc:

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from apps.core.errors import Stalled, Throttled, TooLarge
+from apps.core.errors import Stalled, TooLarge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, MutableMapping
     from typing import IO
+
+    from apps.core.held import Held
 
     Scope = Mapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -23,35 +25,6 @@ _IN_MEMORY = 256 * 1024
 
 class ClientGone(Exception):
     """The client has left before its request was complete."""
-
-
-class Held:
-    """The bytes of one request's body, counted among those of all requests of this process until they are let go."""
-
-    __slots__ = ("size",)
-    total = 0
-
-    def __init__(self) -> None:
-        self.size = 0
-
-    def take(self, size: int) -> None:
-        """Count more bytes; raises Throttled if there are too many, unless this is the only request that has any."""
-        self.check(size)
-        self.size += size
-        Held.total += size
-
-    def check(self, size: int) -> None:
-        """Raise Throttled if so much more would be too many."""
-        most = settings.GYOZA_MAX_HELD_BYTES
-        if Held.total > self.size and Held.total + size > most:
-            raise Throttled(
-                "too many bytes of request bodies at once", limit="max_held_bytes", max=most
-            )
-
-    def let_go(self) -> None:
-        """Count nothing any more."""
-        Held.total -= self.size
-        self.size = 0
 
 
 def limit_for(path: str) -> int:

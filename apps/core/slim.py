@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -12,11 +11,13 @@ from django.http import HttpResponse
 from django.utils.functional import cached_property
 
 from apps.core import intake
+from apps.core.headers import ScopeHeaders
+from apps.core.held import ANSWERS, BODIES, Held
 from apps.core.intake import ClientGone
 from apps.core.sse.stream import StreamResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 
     from django.http import HttpResponseBase
     from django.urls import ResolverMatch
@@ -27,36 +28,6 @@ if TYPE_CHECKING:
 
 # A connection that doesn't take what it is sent holds two of these at most: one on its way, one waiting.
 PIECE_BYTES = 64 * 1024
-
-
-class ScopeHeaders(Mapping[str, str]):
-    """The headers of a request by name in any case, looked up when asked for."""
-
-    __slots__ = ("_raw",)
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        self._raw = raw
-
-    def __getitem__(self, name: str) -> str:
-        wanted = name.lower().encode("latin-1")
-        found = [value for key, value in self._raw if key == wanted]
-        if not found:
-            raise KeyError(name)
-        return found[0].decode("latin-1") if len(found) == 1 else b",".join(found).decode("latin-1")
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """Return a header, or `default`."""
-        wanted = name.lower().encode("latin-1")
-        for key, _ in self._raw:
-            if key == wanted:
-                return self[name]
-        return default
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({key.decode("latin-1").title(): None for key, _ in self._raw})
-
-    def __len__(self) -> int:
-        return len({key for key, _ in self._raw})
 
 
 class SlimRequest(ASGIRequest):
@@ -75,7 +46,7 @@ class SlimRequest(ASGIRequest):
         self.content_params = None
         self._post_parse_error = False
         self._read_started = False
-        self.held = intake.Held()
+        self.held = Held(BODIES)
 
     @cached_property
     def headers(self) -> ScopeHeaders:  # type: ignore[override]
@@ -93,7 +64,7 @@ class SlimRequest(ASGIRequest):
 class Answer:
     """An answer that is complete: all that the slim handler needs of a response, and a tenth of what Django's costs."""
 
-    __slots__ = ("body", "headers", "status")
+    __slots__ = ("body", "headers", "held", "status")
 
     def __init__(
         self, body: bytes, status: int = 200, *, content_type: str = "application/json"
@@ -101,9 +72,16 @@ class Answer:
         self.body = body
         self.status = status
         self.headers = {"Content-Type": content_type}
+        self.held = Held(ANSWERS)
+
+    def hold(self) -> None:
+        """Count it as unsent until `held` is let go, unless it is short; raises Throttled."""
+        if len(self.body) > PIECE_BYTES:
+            self.held.take(len(self.body))
 
     def for_django(self) -> HttpResponse:
         """Return it as Django's own handlers and test client expect it."""
+        self.held.let_go()
         return HttpResponse(self.body, status=self.status, headers=self.headers)
 
 
@@ -124,12 +102,24 @@ async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send
         ]
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
-        await send({"type": "http.response.body", "body": b"" if is_head else answer.body})
+        await _send_body(answer, b"" if is_head else answer.body, send)
     elif answer.streaming:
         await stream(answer, receive, send, is_head=is_head)
     else:
         await send(head_of(answer))
         await send({"type": "http.response.body", "body": b"" if is_head else answer.content})
+
+
+async def _send_body(answer: Answer, body: bytes, send: Send) -> None:
+    try:
+        if len(body) > PIECE_BYTES:
+            for piece in _pieces(body):
+                # Waits until the client has taken most of what went before.
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            body = b""
+        await send({"type": "http.response.body", "body": body})
+    finally:
+        answer.held.let_go()
 
 
 async def stream(

@@ -18,6 +18,7 @@ from django.urls import set_script_prefix
 
 from apps.core import errors, intake, slim, slots
 from apps.core.api import exception_handler
+from apps.core.held import BODIES, Held
 from apps.core.intake import ClientGone
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class ThreadedDjango(BaseHandler):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         loop = asyncio.get_running_loop()
-        held = intake.Held()
+        held = Held(BODIES)
         try:
             # Whoever waits for a thread waits here, and they are not too many.
             with slots.held_for_thread():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from apps.core import intake
+from apps.core import held
 from tests.contract.topics.conftest import JSON, refused, waits_on
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class SlowBody:
 @pytest.fixture(autouse=True)
 def _nothing_is_held_for_ever() -> Iterator[None]:
     yield
-    assert intake.Held.total == 0
+    assert held.BODIES.total == held.ANSWERS.total == 0
 
 
 def is_throttled(answer: httpx.Response, **detail: Any) -> None:
@@ -127,3 +127,45 @@ def test_so_many_requests_wait_for_a_thread(api: Api, settings: Any):
     assert api.post("/v0/topics/t", BODY).status_code == 201
     slow.end()
     assert api.get("/runs").status_code == 200
+
+
+async def read_slowly(api: Api, path: str, body: bytes, taken: asyncio.Event) -> int:
+    """Ask the application itself, taking nothing of the answer's body at first; return the body's length."""
+    length = 0
+    requests = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        return requests.pop()
+
+    async def send(message: Any) -> None:
+        nonlocal length
+        if message["type"] == "http.response.body":
+            await taken.wait()
+            length += len(message.get("body", b""))
+
+    headers = [(b"content-type", JSON.encode()), (b"host", b"localhost")]
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": headers,
+    }
+    await api.app(scope, receive, send)
+    return length
+
+
+def test_long_answers_that_nobody_takes_are_kept_within_a_limit(api: Api, settings: Any):
+    settings.GYOZA_MAX_UNSENT_BYTES = 300_000
+    api.write("t", "x" * 200_000)
+    taken = asyncio.Event()
+    slow = api.start(read_slowly(api, "/v0/topics/t/diff", b"{}", taken))
+    while not held.ANSWERS.total:
+        api.get("/v0/health")
+    refusal = api.post("/v0/topics/t/diff", {})
+    is_throttled(refusal, limit="max_unsent_bytes", max=300_000)
+    # What is short is no burden.
+    assert api.post("/v0/topics/t/diff", {"from_seq": 1}).status_code == 200
+    api._loop.call_soon_threadsafe(taken.set)
+    assert slow.result(60) > 200_000
+    assert api.post("/v0/topics/t/diff", {}).status_code == 200
