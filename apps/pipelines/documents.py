@@ -9,10 +9,8 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
-from celery.schedules import ParseException, crontab
 
 from apps.core.body import Body, shown
 from apps.definitions import services as definitions
@@ -74,13 +72,12 @@ def _read(value: JSON, world: World) -> tuple[Body, Document]:
     if body.present("name") and body.raw("name") == "":
         body.fail("name", "must not be empty")
     options = body.child("options")
+    _refuse_schedule(options)
     plan = Plan(
         name=name,
         steps=steps.read_steps(body, world),
         event=_event(options),
         trigger=_trigger(options.child("trigger")),
-        schedule=_schedule(options),
-        timezone=_timezone(options),
         max_concurrent_executions=options.integer_or_null(
             "max_concurrent_executions", low=1, high=MOST_CONCURRENT
         ),
@@ -106,31 +103,10 @@ def _tags(body: Body) -> None:
         body.fail("tags", f"must be an array or an object, got {shown(value)}")
 
 
-def _schedule(options: Body) -> str | None:
-    if not options.given("schedule"):
-        return None
-    text = options.text("schedule")
-    fields = text.split()
-    if not isinstance(options.raw("schedule"), str):
-        return None
-    if len(fields) != 5:
-        options.fail("schedule", f"must be a five-field cron expression, got {shown(text)}")
-        return None
-    try:
-        crontab(*fields)
-    except (ParseException, ValueError) as exc:
-        options.fail("schedule", f"is not a cron expression: {exc}")
-        return None
-    return " ".join(fields)
-
-
-def _timezone(options: Body) -> str:
-    name = options.text("timezone", default="UTC")
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        options.fail("timezone", f"must be a time zone such as Europe/Berlin, got {shown(name)}")
-    return name
+def _refuse_schedule(options: Body) -> None:
+    # Kept and never started would be a promise broken in silence.
+    if options.given("schedule"):
+        options.fail("schedule", "is not served by this version: start executions from outside")
 
 
 def _trigger(body: Body) -> TriggerPlan:

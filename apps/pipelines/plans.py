@@ -85,8 +85,6 @@ class Plan:
     steps: tuple[Step, ...]
     event: str
     trigger: TriggerPlan
-    schedule: str | None
-    timezone: str
     max_concurrent_executions: int | None
     timeout_s: float | None
     # Whether independent branches go on after a failure (`options.on_failure: continue`).

@@ -46,7 +46,7 @@ class PipelineCreateSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     options = serializers.DictField(
         required=False,
-        help_text="event, trigger, schedule, timezone, max_concurrent_executions, timeout_s, on_failure, others.",
+        help_text="event, trigger, max_concurrent_executions, timeout_s, on_failure, others.",
     )
     steps = serializers.ListField(child=PipelineStepSerializer(), required=False)
     metadata = serializers.DictField(required=False)

@@ -77,8 +77,7 @@ def test_ten_mistakes_get_ten_messages_with_their_places(api):
             id="-x",
             name="",
             options={
-                "schedule": "61 * * * *",
-                "timezone": "Mars",
+                "schedule": "*/5 * * * *",
                 "on_failure": "?",
                 "trigger": {
                     "rate_limit": "fast",
@@ -98,7 +97,6 @@ def test_ten_mistakes_get_ten_messages_with_their_places(api):
         "id",
         "name",
         "options.schedule",
-        "options.timezone",
         "options.on_failure",
         "options.trigger.rate_limit",
         "options.trigger.filter.0.field",

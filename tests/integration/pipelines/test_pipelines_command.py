@@ -21,8 +21,6 @@ id: team.orders
 name: Bestellungen – täglich
 options:
   event: team.topic
-  schedule: '*/5 * * * *'
-  timezone: Europe/Berlin
   custom: {yes: 'no', when: 2030-01-01, empty: '', number: 1.0}
 steps:
 - name: a
