@@ -77,9 +77,8 @@ def tracked(gyoza: System) -> float:
     with psycopg.connect(gyoza.env["DATABASE_URL"], autocommit=True) as link:
 
         def done() -> int:
-            row = link.execute(
-                "SELECT count(*) FROM runs_run WHERE state = 'COMPLETED' AND metadata = '{}'"
-            ).fetchone()
+            # One row, so that looking costs nothing: each run leaves three records in the feed.
+            row = link.execute("SELECT head / 3 FROM topics_topic WHERE name = 'bench'").fetchone()
             return int(row[0]) if row else 0
 
         def all_done() -> bool:

@@ -2,6 +2,8 @@
 -- Called by scheduling.claim; index run_claimable. What fits together is decided by placement.place.
 -- prefixes, owner: only what a key limited to these names may see, by the rule of RunQuerySet.visible_to; none = everything.
 -- Rows behind a starving run (starving_priority, starving_id) are left to it (runs.md §4).
+-- The conditions stand in a CASE because Postgres can't guess how many rows pass each of them: multiplied, its guesses say
+-- that hardly any does, and it sorts the whole queue for each claim instead of walking the index until it has enough.
 SELECT id, state, progress, current_attempt, event_count, failures, losses, retry_policy, topic, attributes,
        output_specs, NULL::jsonb AS outputs, queued_at, scheduled_at,
        assigned_at, started_at, finished_at, worker_id, lease, gpu, handle, message_offset, exit_code, error_message,
@@ -9,7 +11,7 @@ SELECT id, state, progress, current_attempt, event_count, failures, losses, retr
        cpu, ram_mb, vram_mb, gpu_id, executor, image, command, python, env, inputs, timeout_s
 FROM runs_run
 WHERE state = 'PENDING'
-  AND (scheduled_at IS NULL OR scheduled_at <= %(now)s::timestamptz)
+  AND CASE WHEN (scheduled_at IS NULL OR scheduled_at <= %(now)s::timestamptz)
   AND id <> ALL(%(taken)s::uuid[])
   AND executor = ANY(%(executors)s::text[])
   AND tags <@ %(tags)s::text[]
@@ -23,6 +25,7 @@ WHERE state = 'PENDING'
        OR COALESCE(op_definition, topic) ^@ ANY(%(prefixes)s::text[]))
   AND (%(starving_id)s::uuid IS NULL OR priority > %(starving_priority)s::int
        OR (priority = %(starving_priority)s::int AND id < %(starving_id)s::uuid))
+  THEN true ELSE false END
 ORDER BY priority DESC, id
 LIMIT %(limit)s::int
 FOR NO KEY UPDATE SKIP LOCKED

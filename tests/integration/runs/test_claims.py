@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connection, connections
 
-from apps.core import clock
+from apps.core import clock, ids, sql
 from apps.runs import scheduling, transitions
+from apps.runs.creation import insert_runs
 from apps.runs.models import Run, RunEvent, Worker
 from apps.runs.states import RunState, WorkerState
 from tests.asserts import present
@@ -167,20 +168,37 @@ def test_two_workers_at_once_never_get_the_same_run():
     assert set(everything) | set(rest) == wanted
 
 
-def test_the_claim_reads_its_index():
-    make_worker()
-    for _ in range(300):
-        make_run(S.COMPLETED)
-    make_run()
+def test_a_claim_walks_the_index_however_many_wait():
+    """Nothing is switched off: the planner must prefer it by itself, with a queue of thousands."""
+    insert_runs(
+        [
+            Run(id=ids.uuid7(), executor="process", command=["true"], priority=number % 7)
+            for number in range(3000)
+        ]
+    )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE runs_run")
-        cursor.execute("SET LOCAL enable_seqscan = off")
         cursor.execute(
-            "EXPLAIN SELECT id FROM runs_run WHERE state = 'PENDING' AND executor = 'process'"
-            " ORDER BY priority DESC, id LIMIT 5 FOR NO KEY UPDATE SKIP LOCKED"
+            f"EXPLAIN {sql.statement('runs/claim_candidates')}",
+            {
+                "now": clock.now(),
+                "taken": [ids.uuid7() for _ in range(20)],
+                "executors": ["process", "python"],
+                "tags": [],
+                "cpu": 4,
+                "ram_mb": 4000,
+                "gpu_ids": [],
+                "vram_frees": [],
+                "prefixes": [],
+                "owner": "",
+                "starving_id": None,
+                "starving_priority": None,
+                "limit": 16,
+            },
         )
         plan = "\n".join(row[0] for row in cursor.fetchall())
-    assert "run_claimable" in plan
+    assert "Index Scan using run_claimable" in plan
+    assert "Sort" not in plan
 
 
 def test_a_silent_worker_is_lost_and_its_runs_go_back(settings):
