@@ -27,7 +27,7 @@ from apps.runs.models import LogChunk, Run
 from apps.runs.scheduling import claim_of
 from apps.runs.services import CLAIM_TASK
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
-from apps.runs.turns import Ended, Report
+from apps.runs.turns import Report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,9 @@ AHEAD_SECONDS = 0.1
 AHEAD_PER_SLOT = 3
 # What a supervisor may need for SIGKILL and clearing up, beyond the grace.
 FORCE_SECONDS = 5.0
+# A worker that can't start what it is given (a full disk, no process left) would fail a whole queue in no time: it leaves
+# the work to others for so long.
+UNFIT_SECONDS = 10.0
 # Wait after a turn that failed: Postgres is away or restarting.
 PAUSE_SECONDS = 1.0
 # Postgres is away, or was restarted in between. Anything else that a turn raises is a mistake of ours.
@@ -73,6 +76,7 @@ class Agent:
         self._usual_seconds = 1.0  # how long python runs took lately
         self._listen_at = 0.0
         self._beat_at = 0.0
+        self._claim_at = 0.0
         self._thread = threading.Thread(target=self._run, name="gyoza-agent", daemon=True)
         for executor in self.executors.values():
             executor.on_news = self._hear
@@ -179,9 +183,9 @@ class Agent:
 
     def _take_turn(self, reports: list[Report]) -> tuple[Turn, list[Report]]:
         """Take a turn and return what was told in it. A report that can't be stored doesn't keep back the others."""
-        is_draining = self._drain_until is not None
-        limit = 0 if is_draining else settings.GYOZA_WORKER_SLOTS
-        ahead = 0 if is_draining else self._ahead()
+        may_claim = self._drain_until is None and time.monotonic() >= self._claim_at
+        limit = settings.GYOZA_WORKER_SLOTS if may_claim else 0
+        ahead = self._ahead() if may_claim else 0
         try:
             return self._turn(reports, limit=limit, ahead=ahead), reports
         except AWAY:
@@ -256,6 +260,9 @@ class Agent:
             report = held.look()
         if held.failure is not None:
             report = held.look()
+        if not held.could_begin:
+            log.warning("nothing is claimed for %.0f s: %s", UNFIT_SECONDS, report and report.ended)
+            self._claim_at = time.monotonic() + UNFIT_SECONDS
         if held.seconds is not None and held.claim.python is not None:
             self._usual_seconds += 0.2 * (held.seconds - self._usual_seconds)
         return report
@@ -289,7 +296,7 @@ class Agent:
             try:
                 held.handle = held.executor.launch(held.spec())
             except ExecutorFailure as exc:
-                held.failure = Ended({}, None, str(exc), stopped=False, permanent=exc.permanent)
+                held.refuse(exc)
 
     def _disown(self, one: str) -> None:
         """Stop an op whose run is no longer ours; whatever it still says is of no interest."""

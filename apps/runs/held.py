@@ -13,7 +13,7 @@ from apps.runs.executors.base import LaunchSpec
 from apps.runs.turns import Ended, Report, Said
 
 if TYPE_CHECKING:
-    from apps.runs.executors.base import Executor, Handle, Outcome
+    from apps.runs.executors.base import Executor, ExecutorFailure, Handle, Outcome
     from apps.runs.scheduling import Claim
 
 # Log shipped per attempt and turn while it runs; the rest follows in the next turns.
@@ -40,6 +40,7 @@ class Held:
     is_returning: bool = False
     is_disowned: bool = False
     seconds: float | None = None  # how long it took, once it has ended
+    could_begin: bool = True  # False: this worker could not even start it
 
     @property
     def id(self) -> str:
@@ -88,6 +89,7 @@ class Held:
             return None
         if outcome is not None:
             self.seconds = outcome.duration_ms / 1000
+            self.could_begin = outcome.started or not outcome.lost
         return self._report(
             handle=None if self.is_reported else self.handle.to_dict(),
             said=[_said(message) for message in messages],
@@ -107,6 +109,18 @@ class Held:
         """Have the attempt end as lost: this worker can't follow it."""
         self.failure = Ended(
             {}, None, f"the worker can't follow it: {why!r}", stopped=False, lost=True
+        )
+
+    def refuse(self, failure: ExecutorFailure) -> None:
+        """Have the attempt end because it can't be started: for good, or as lost if only this worker can't."""
+        self.could_begin = failure.permanent
+        self.failure = Ended(
+            {},
+            None,
+            str(failure),
+            stopped=False,
+            permanent=failure.permanent,
+            lost=not failure.permanent,
         )
 
     def stop(self, *, grace: float | None = None) -> None:

@@ -67,6 +67,7 @@ class ProcessExecutor(Executor):
                 if handle is None:
                     handle = self._begin(spec, directory)
         except OSError as exc:
+            files.remove(directory)
             raise ExecutorFailure(f"can't start a process: {exc}", permanent=False) from exc
         self._notifier.watch(handle.attempt_id, handle.pid, handle.born)
         return handle

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +11,11 @@ from apps.runs.executors.process import ProcessExecutor
 from apps.runs.executors.supervision.output import LOG_LIMIT
 from tests.integration.executors.contract import SupervisedContract
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Fills the disk beside the scratch folders, says so on stderr, and hands in outputs.
+HOG = 'cat /dev/zero > "$GYOZA_STORAGE_DIR/hog" 2>/dev/null; echo no room >&2; exit {code}'
 OPS = str(Path(__file__).with_name("ops.py"))
 
 
@@ -79,6 +85,39 @@ class TestProcessExecutor(SupervisedContract):
         outcome, _ = self.run("nothing", command=("sh", "-c", script), timeout_s=0.2)
         assert outcome.timed_out
         assert not outcome.stopped
+
+    @pytest.fixture
+    def small_disk(self) -> Iterator[None]:
+        """Put the attempts on a disk of their own, of 4 MiB."""
+        self.root.mkdir(exist_ok=True)
+        mounted = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(self.root)],
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if mounted.returncode:
+            pytest.skip(f"no disk to fill: {mounted.stderr.strip()}")
+        yield
+        self.executor.close()
+        subprocess.run(["umount", "--lazy", str(self.root)], check=True)
+
+    @pytest.mark.usefixtures("small_disk")
+    def test_an_op_that_fills_the_disk_is_told_of(self):
+        outcome, handle = self.run("nothing", command=("sh", "-c", HOG.format(code=3)))
+        assert (outcome.exit_code, outcome.lost) == (3, False)
+        assert "no room" in outcome.error
+        self.executor.forget(handle)
+        outcome, _ = self.run("nothing")
+        assert outcome.succeeded
+
+    @pytest.mark.usefixtures("small_disk")
+    def test_outputs_that_find_no_room_fail_the_attempt(self):
+        begin, end = '{"gyoza":"output","name":"a","value":"', '"}'
+        say = f"printf '{begin}'; head -c 500000 /dev/zero | tr '\\0' x; printf '{end}\\n'; "
+        outcome, _ = self.run("nothing", command=("sh", "-c", say + HOG.format(code=0)))
+        assert not outcome.lost
+        assert outcome.error.startswith("what the op did can't be stored: No space left")
 
     def test_the_spec_is_for_the_owner_only(self):
         handle = self.launch("wait", env={"TOKEN": "x"})

@@ -11,7 +11,7 @@ from django import db
 from apps.core import clock
 from apps.runs import scheduling, turns
 from apps.runs.agent import Agent
-from apps.runs.executors.base import Message, Outcome
+from apps.runs.executors.base import ExecutorFailure, Message, Outcome
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import RunState, WorkerState
 from apps.runs.turns import Report
@@ -43,6 +43,8 @@ class Moody(ScriptedExecutor):
 
     def launch(self, spec: LaunchSpec) -> Handle:
         self._try("launch", spec.attempt_id)
+        if spec.run_id in self.fails.get("start", ()):
+            raise ExecutorFailure("no space left", permanent=False)
         return super().launch(spec)
 
     def poll(self, handle: Handle) -> Outcome | None:
@@ -189,6 +191,31 @@ def test_an_attempt_whose_timeout_nobody_keeps_is_stopped(make_agent, options, m
     monkeypatch.setattr(agent, "_listen_at", 0.0)
     tick(agent)
     assert Attempt.objects.get(run=run).error_message.startswith("stopped")
+
+
+@pytest.mark.parametrize("how", ["launch", "outcome"])
+def test_a_worker_that_can_not_start_anything_leaves_the_work_to_others(make_agent, options, how):
+    """A full disk must not fail the queue."""
+    runs = [make_run(retry_policy={"max_attempts": 1}) for _ in range(3)]
+    if how == "launch":
+        options["fails"]["start"] = {str(run.id) for run in runs}
+    else:
+        full = Outcome(started=False, lost=True, error="no space left")
+        options["script"] = lambda _: Script(ends=full)
+    agent = make_agent()
+    tick(agent)
+    for run in runs:
+        assert state_of(run) == (S.PENDING, 2)
+        assert "no space left" in Attempt.objects.get(run=run).error_message
+    assert agent.held == {}
+
+
+def test_a_command_that_can_not_be_found_fails_its_run_alone(make_agent, options):
+    missing, good = make_run(priority=9), make_run()
+    absent = Outcome(started=False, error="command not found")
+    options["script"] = lambda spec: Script(ends=absent if spec.run_id == str(missing.id) else DONE)
+    tick(make_agent())
+    assert (state_of(missing), state_of(good)) == ((S.FAILED, 1), (S.COMPLETED, 1))
 
 
 def test_what_a_leaving_worker_stopped_does_not_fail(make_agent, options):

@@ -354,7 +354,8 @@ class Nursery:
         except OSError as exc:
             if not self.children:
                 attempt = self.queue.popleft()
-                status = {"started": False, "error": f"can't start a child: {exc}"}
+                error = f"can't start a child: {exc}"
+                status = {"started": False, "lost": True, "error": error}
                 self._answer(attempt, json.dumps(status).encode(), kept=0)
             return None
 

@@ -51,16 +51,29 @@ def main(directory: str) -> None:
         os.close(os.open("begun", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600, dir_fd=at))
     except FileExistsError:
         return  # an earlier runner began and is gone; never start an op twice
-    outcome = workspace.encode_outcome(_Runner(directory, at).run())
+    with contextlib.suppress(OSError):
+        workspace.reserve(at=at)
+    outcome = _Runner(directory, at).run()
     try:
-        workspace.save_outcome(outcome, at=at)
+        workspace.save_outcome(workspace.encode_outcome(outcome), at=at)
     except OSError:
         # The disk is full, most likely of what the op wrote. It has ended, so its scratch files are of no use.
         import shutil  # costs as much as all other imports of a supervisor together
 
         for name in (workspace.WORK, workspace.TMP):
             shutil.rmtree(f"{directory}/{name}", ignore_errors=True)
-        workspace.save_outcome(outcome, at=at)
+        _save_somehow(outcome, at)
+
+
+def _save_somehow(outcome: dict[str, Any], at: int) -> None:
+    try:
+        workspace.save_outcome(workspace.encode_outcome(outcome), at=at)
+    except OSError as exc:
+        why = f"what the op did can't be stored: {os.strerror(exc.errno or 0)}"
+        said = outcome.get("error")
+        outcome.update(outputs=None, error=f"{why}\n{said}" if said else why)
+        workspace.release(at=at)
+        workspace.save_outcome(workspace.encode_outcome(outcome), at=at)
 
 
 class _Runner:

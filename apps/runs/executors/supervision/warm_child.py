@@ -128,7 +128,8 @@ class _WarmChild:
         try:
             self._prepare(frame, order)
         except OSError as exc:
-            problem = {"started": False, "error": f"can't prepare the attempt: {exc}"}
+            error = f"can't prepare the attempt: {exc}"
+            problem = {"started": False, "lost": True, "error": error}
             return _done(frame, problem, b"", began, DIRTY | SPENT)
         status, result = self._call(order["python"], frame.body)
         flags = self._clean_up()

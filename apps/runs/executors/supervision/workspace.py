@@ -7,6 +7,7 @@
     log messages   what the op said, bounded (`output`)
     spec.json      what the supervisor was asked to do
     handle.json    which process supervises
+    .reserve       room for the outcome on a full disk
     stop           a wish to stop, holding the grace; followed by a signal
     outcome.json   how it ended; appears at once as a whole, and last of all
 
@@ -37,6 +38,8 @@ INPUTS, OUTPUTS, STORAGE, WORK, TMP = "inputs.json", "outputs.json", "storage", 
 LOG, MESSAGES = "log", "messages"
 SPEC, HANDLE, STOP, OUTCOME = "spec.json", "handle.json", "stop", "outcome.json"
 NEWS_SOCKET = ".news"
+# An outcome without outputs: an error message of at most 16 KiB, whose characters may take six each in JSON.
+_RESERVE, _RESERVE_BYTES = ".reserve", 128 * 1024
 # NONBLOCK: opening a FIFO that an op has put there would wait for its other end for ever.
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -194,6 +197,21 @@ class News:
     def close(self) -> None:
         """Let go of the socket."""
         self._socket.close()
+
+
+def reserve(*, at: int) -> None:
+    """Set room aside for an outcome, which must find some even when the op has filled the disk."""
+    fd = os.open(_RESERVE, _CREATE, 0o600, dir_fd=at)
+    try:
+        os.posix_fallocate(fd, 0, _RESERVE_BYTES)
+    finally:
+        os.close(fd)
+
+
+def release(*, at: int) -> None:
+    """Give the room back."""
+    with contextlib.suppress(OSError):
+        os.unlink(_RESERVE, dir_fd=at)
 
 
 def encode_outcome(outcome: Mapping[str, Any]) -> bytes:
