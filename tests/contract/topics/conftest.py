@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import msgspec
 import pytest
+import time_machine
 
 from apps.access.models import ApiKey
 from apps.core import asyncdb
@@ -162,6 +164,13 @@ def api(
         await asyncdb.close()
 
     client.run(close())
+
+
+@pytest.fixture
+def still() -> Iterator[None]:
+    """Let no time pass: a priority decays from the moment of the read."""
+    with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False):
+        yield
 
 
 def refused(answer: httpx.Response, status: int, code: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
 import time_machine
 
 from apps.topics.models import Topic
@@ -29,6 +30,7 @@ def test_a_look_counts_as_a_read_unless_told_otherwise(api: Api):
         assert api.state("t", "?touch=nonsense")["last_read_ts"] == read + 30_000
 
 
+@pytest.mark.usefixtures("still")
 def test_a_list_touches_only_when_asked_to(api: Api):
     api.put("/v0/topics/t", {})
     assert api.listing()["topics"][0]["effective_priority"] == 0

@@ -68,6 +68,7 @@ def test_a_change_leaves_an_audit_row_and_a_repetition_none(api: Api):
 # --- §11.2 GET -----------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("still")
 def test_a_fresh_topic(api: Api):
     api.put("/v0/topics/t", {})
     found = api.state("t")
@@ -129,6 +130,7 @@ def names(page: Any) -> list[str]:
     return [row["topic"] for row in page["topics"]]
 
 
+@pytest.mark.usefixtures("still")
 def test_a_list_answers_as_the_example(api: Api):
     api.write("greenhouse.humidity", 1)
     api.put("/v0/topics/greenhouse.temps", {"durability": "fsync"})

@@ -124,6 +124,10 @@ class _Runner:
         out_reader, out_writer = os.pipe2(os.O_CLOEXEC)
         err_reader, err_writer = os.pipe2(os.O_CLOEXEC)
         failed_reader, failed_writer = os.pipe2(os.O_CLOEXEC)
+        # Before there is an op: one that stops its supervisor at once would else have all the time in the world.
+        self.began = time.monotonic()
+        if self.spec["timeout_s"] is not None:
+            self.timeout_at = self.began + self.spec["timeout_s"]
         self.op = os.fork()
         if self.op == 0:
             self._become_op(out_writer, err_writer, failed_writer)
@@ -137,9 +141,6 @@ class _Runner:
         if failure:
             os.waitpid(self.op, 0)
             return failure.decode("utf-8", "replace")
-        self.began = time.monotonic()
-        if self.spec["timeout_s"] is not None:
-            self.timeout_at = self.began + self.spec["timeout_s"]
         self.streams = {out_reader: self.capture.stdout, err_reader: self.capture.stderr}
         for fd in self.streams:
             os.set_blocking(fd, False)
