@@ -182,6 +182,13 @@ GYOZA_DB_POOL = env.integer(
 )
 DATABASES = {"default": _database(DATABASE_URL)}
 DATABASES["default"]["OPTIONS"] = {
+    # A network that swallows packets answers nothing, and the kernel would try for a quarter of an hour. In less time
+    # than it takes for a worker to be lost, the connection fails and another is made. A slow statement is not meant:
+    # its host still acknowledges. DATABASE_URL may say otherwise.
+    "keepalives_idle": 4,
+    "keepalives_interval": 2,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 8000,
     **dict(DATABASES["default"]["OPTIONS"]),  # type: ignore[call-overload]
     "pool": {"min_size": 0, "max_size": GYOZA_DB_POOL, "timeout": 10, "max_idle": 60},
     # Statements of core.sql.run_bound are planned once per connection.
