@@ -46,6 +46,7 @@ app.conf.beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": 1},
     },
+    "topics.trim_gaps": {"task": "topics.trim_gaps", "schedule": 60.0, "options": {"expires": 60}},
     "access.trim_idempotency": {"task": "access.trim_idempotency", "schedule": 600.0},
 }
 

@@ -17,6 +17,7 @@ from apps.topics import config, predicates, queries, services
 from apps.topics.forms import NothingForm, RetentionForm, TrimForm
 from apps.topics.models import Topic
 from apps.topics.queues.admin import QueueAdmin
+from apps.topics.routers.admin import RouterAdmin
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from apps.topics.queries import Stored
 
 # Django looks for an app's admin pages here.
-__all__ = ["QueueAdmin", "TopicAdmin"]
+__all__ = ["QueueAdmin", "RouterAdmin", "TopicAdmin"]
 
 # What a page shows of the end of a log.
 LAST_RECORDS = 20

@@ -11,16 +11,20 @@ from apps.core import lifespan, sql
 from apps.topics import commits, eviction
 from apps.topics.exposition import Series, counter, gauge, histogram, labelled
 from apps.topics.queues import queries as queue_queries
+from apps.topics.routers import queries as router_queries
 from apps.topics.states import Durability, TopicKind
 
 if TYPE_CHECKING:
     from apps.topics.commits import Commits
     from apps.topics.queues.queries import QueueCounters
+    from apps.topics.routers.queries import RouterLag
 
 JSON = Any
 
 # §4.1: topics that have series of their own.
 MOST_TOPICS = 1000
+# Of routers likewise, in the order of their names.
+MOST_ROUTERS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,7 @@ class Figures:
     routers: int
     leases: int
     watch_sessions: int
+    lags: list[RouterLag] = field(default_factory=list)
     first: list[dict[str, Any]] = field(default_factory=list)
     first_queues: dict[int, QueueCounters] = field(default_factory=dict)
 
@@ -45,11 +50,6 @@ async def gather(*, by_topic: bool) -> Figures | None:
         return await _gather(by_topic=by_topic)
     except psycopg.OperationalError:
         return None
-
-
-async def count_routers() -> int:
-    """Return how many routers there are."""
-    return 0
 
 
 async def count_watch_sessions() -> int:
@@ -114,7 +114,8 @@ async def _gather(*, by_topic: bool) -> Figures:
         records=total["records"],
         bytes=total["bytes"],
         queues=total["queues"],
-        routers=await count_routers(),
+        routers=await router_queries.count_routers(),
+        lags=await router_queries.router_lags(limit=MOST_ROUTERS) if by_topic else [],
         leases=await queue_queries.count_leases(),
         watch_sessions=await count_watch_sessions(),
         first=first,
@@ -145,6 +146,12 @@ def _of_system(found: Figures) -> list[Series]:
         gauge("topics_topics", "Topics.", found.topics),
         labelled("topics_topics_by_class", "Topics per durability class.", "class", found.by_class),
         gauge("topics_routers", "Routers.", found.routers),
+        labelled(
+            "topics_router_lag",
+            "Seqs of its source that a router has not dealt with.",
+            "router",
+            {row.name: row.lag for row in found.lags},
+        ),
         gauge("topics_records_live", "Live records of all topics.", found.records),
         gauge("topics_bytes_live", "Bytes of the live records of all topics.", found.bytes),
         _by_topic("topics_topic_head_seq", "Newest seq handed out.", found.first, "head"),

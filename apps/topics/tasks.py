@@ -4,7 +4,7 @@ from celery import shared_task
 
 from apps.core.queue import answer_nudge
 from apps.topics.disk import sweep
-from apps.topics.routers import forwarder
+from apps.topics.routers import forwarder, gaps
 
 
 @shared_task(name="topics.trim_records")
@@ -18,3 +18,9 @@ def sweep_routers() -> None:
     """Copy what routers owe; also what appends outside of a web process call for."""
     answer_nudge("topics.sweep_routers")
     forwarder.sweep()
+
+
+@shared_task(name="topics.trim_gaps")
+def trim_gaps() -> None:
+    """Forget gaps that no live record is left below."""
+    gaps.trim_gaps()

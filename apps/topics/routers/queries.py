@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
+_ALL = 2**31
+
+
 @dataclass(frozen=True, slots=True)
 class RouterState:
     """A router and where it is."""
@@ -43,6 +46,20 @@ class RouterRow:
     dest: str
     guarantee: str
     forwarded_total: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouterLag:
+    """How many seqs of its source a router has not dealt with, since when, and whether it waits for room."""
+
+    name: str
+    source: str
+    dest: str
+    guarantee: str
+    forwarded_total: int
+    lag: int
+    waiting_since: int | None
+    is_full: bool
 
 
 async def get_router(router: str) -> RouterState:
@@ -100,6 +117,33 @@ async def list_routers(
         prefixes=pgarray.texts([one.encode() for one in prefixes]) if prefixes else None,
     )
     return [RouterRow(**row) for row in found.rows]
+
+
+async def count_routers() -> int:
+    """Return how many routers there are."""
+    return int((await sql.run_async("topics/routers/count_routers")).rows[0]["routers"])
+
+
+async def router_lags(*, limit: int) -> list[RouterLag]:
+    """Return the first routers by name, with how far they are behind."""
+    found = await sql.run_async("topics/routers/list_lags", prefix="", limit=limit)
+    return [RouterLag(**row) for row in found.rows]
+
+
+def router_lags_now(prefix: str = "") -> list[RouterLag]:
+    """Do as `router_lags` from sync code, for all whose names begin so."""
+    if not can_be_looked_up(prefix):
+        return []
+    found = sql.run_bound("topics/routers/list_lags", prefix=prefix, limit=_ALL)
+    return [RouterLag(**row) for row in found.rows]
+
+
+def lag_of(router: str) -> RouterLag:
+    """Return how far one router is behind; raises RouterNotFound."""
+    for found in router_lags_now(router):
+        if found.name == router:
+            return found
+    raise RouterNotFound.of(router)
 
 
 def predicate_of(text: str | None, *, is_prefix: bool) -> TagPredicate | None:
