@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,14 @@ def test_the_picture_of_run_states_is_the_table():
     picture = "\n".join(["```mermaid", *lines, "```"])
     page = (DOCS / "explanation" / "run-states.md").read_text("utf-8")
     assert picture in page, f"the picture should be:\n{picture}"
+
+
+def test_the_layers_that_are_told_are_those_that_are_checked():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]
+    between, *_ = tools["importlinter"]["contracts"]
+    layers = "\n".join(layer.replace("apps.", "") for layer in between["layers"])
+    page = (DOCS / "explanation" / "layers.md").read_text("utf-8")
+    assert f"```\n{layers}\n```" in page, f"the layers should be:\n{layers}"
 
 
 @by_name
