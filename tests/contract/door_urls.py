@@ -62,6 +62,10 @@ class BrokenView(ApiView):
         }[how]
 
 
+def broken_page(request: Any) -> Any:
+    raise OperationalError("secret")
+
+
 echo = EchoView.as_view()
 broken = BrokenView.as_view()
 urlpatterns = [
@@ -74,6 +78,8 @@ urlpatterns = [
     path("door/forgetful", ForgetfulView.as_view()),
     path("door/broken/<how>", broken),
     path("api/v1/door/broken/<how>", broken),
+    path("console/broken", broken_page),
+    path("door/broken-outside-of-drf", broken_page),
     *urls.urlpatterns,
 ]
 handler400 = urls.handler400

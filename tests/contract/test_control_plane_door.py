@@ -218,6 +218,13 @@ class TestErrors:
         assert response["Retry-After"] == "1"
         assert "secret" not in error["message"]
 
+    def test_the_database_being_away_is_503_outside_of_drf_too(self):
+        refused(client_for().get("/door/broken-outside-of-drf"), 503, "unavailable")
+        page = client_for().get("/console/broken")
+        assert (page.status_code, page["Retry-After"]) == (503, "1")
+        assert page["Content-Type"].startswith("text/html")
+        assert "secret" not in page.content.decode()
+
     def test_throttling_says_how_long_to_wait(self):
         response = client_for().get("/api/v1/door/broken/busy")
         assert (response.status_code, response["Retry-After"]) == (429, "3")

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
+from django.http import HttpResponse
+from django.utils.html import escape
 from django.views import defaults
 
 from apps.core import errors
 from apps.core.api import dialects, exception_handler
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -26,9 +30,16 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    if dialects.is_page(request.path):
+    # Django gives a name to few exceptions only; those in our table are no bugs, whoever raised them.
+    exception = sys.exc_info()[1]
+    problem = exception_handler.problem_of(exception) if exception is not None else None
+    if not dialects.is_page(request.path):
+        return exception_handler.json_response(request, problem or exception_handler.internal())
+    if problem is None:
         return defaults.server_error(request)
-    return exception_handler.json_response(request, exception_handler.internal())
+    title = f"{HTTPStatus(problem.status).phrase} ({problem.status})"
+    page = defaults.ERROR_PAGE_TEMPLATE % {"title": title, "details": escape(problem.message)}
+    return HttpResponse(page, status=problem.status, headers=dict(problem.headers))
 
 
 def _answer(

@@ -167,3 +167,12 @@ def test_a_workers_page_leads_to_the_runs_it_holds(operator):
     page = operator.get("/admin/runs/worker/w/change/").content.decode()
     assert f"/admin/runs/run/{held.id}/change/" in page
     assert str(done.id) not in page
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("chosen", ["\x00", "x", "0" * 5000])
+def test_an_action_on_what_is_no_run_is_a_bad_request(operator, chosen):
+    operator.raise_request_exception = False
+    body = {"action": "cancel", "_selected_action": [chosen]}
+    answer = operator.post("/admin/runs/run/", body)
+    assert (answer.status_code, answer["Content-Type"]) == (400, "text/html; charset=utf-8")
