@@ -111,13 +111,12 @@ class TopicView(View):
         content = await body_of(request)
         require_json(request)
         body = bodies.parse(bodies.read_write, content)
-        if (
-            body.config is not None
-            and not caller.may("admin")
-            and not await descriptions.exists(topic)
-        ):
+        if body.config is not None and not caller.may("admin"):
             # §3.3: who may write may not choose how a topic is kept.
-            raise Forbidden("creating a topic with a config needs the scope admin", topic=topic)
+            if not await descriptions.exists(topic):
+                raise Forbidden("creating a topic with a config needs the scope admin", topic=topic)
+            # Nor if it is deleted this very moment.
+            body.create, body.config = body.creates, None
         append = writes.append_of(
             topic, body, text=content, key_header=request.headers.get("Idempotency-Key")
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+import pytest
 import time_machine
 
 from apps.topics.models import Event, Topic
@@ -91,8 +92,7 @@ def test_what_age_took_is_announced(api: Api):
 def test_deletions_are_silent(api: Api):
     """§8.5."""
     api.write("t", 1, 2, 3)
-    Event.objects.filter(seq=1).delete()
-    Topic.objects.update(earliest=2, count=2, bytes=2)
+    api.post("/v0/topics/t/delete", {"before_seq": 2})
     page = api.diff("t")
     assert (page["tombstone"], seqs(page)) == (None, [2, 3])
 
@@ -100,7 +100,7 @@ def test_deletions_are_silent(api: Api):
 def test_a_cursor_beyond_the_head_starts_over(api: Api):
     """§8.6."""
     api.write("t", *range(5))
-    Topic.objects.all().delete()
+    api.delete("/v0/topics/t")
     api.write("t", 1, 2)
     page = api.diff("t", from_seq=5)
     assert page["tombstone"] == {
@@ -113,3 +113,114 @@ def test_a_cursor_beyond_the_head_starts_over(api: Api):
     }
     assert (seqs(page), page["next_from_seq"]) == ([1, 2], 2)
     assert api.diff("t", from_seq=2**64 - 1)["tombstone"]["reason"] == "recreated"
+
+
+def test_a_record_expires_when_it_is_older_than_its_time(api: Api):
+    """§6: strictly greater."""
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        api.write("t", 1, config={"ttl_ms": 1000})
+        clock.shift(1)
+        assert seqs(api.diff("t")) == [1]
+        clock.shift(0.001)
+        assert seqs(api.diff("t")) == []
+
+
+def test_what_is_lost_stays_lost(api: Api):
+    """§8.1: whatever becomes of clock and config."""
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        api.write("t", 1, 2, config={"ttl_ms": 1000})
+        clock.shift(2)
+        assert api.state("t")["count"] == 0
+        clock.shift(-2)
+        api.put("/v0/topics/t", {})
+        api.write("t", 3)
+        page = api.diff("t")
+        assert (seqs(page), page["tombstone"]["gap_to"]) == ([3], 2)
+
+
+def test_time_never_goes_back_within_a_topic(api: Api):
+    """§7.5: `$ts` does not fall with seq."""
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        api.write("t", 1)
+        clock.shift(-60)
+        api.write("t", 2)
+        times = [record["$ts"] for record in api.diff("t")["records"]]
+        assert times[0] == times[1]
+
+
+def test_a_cap_counts_live_records(api: Api):
+    """★17: with `old` the newest live ones stay, and C rises only when a live one goes."""
+    api.put("/v0/topics/t", {"cap_records": 3})
+    for tag in "aabc":
+        api.post("/v0/topics/t", {"records": [{"data": 1, "tag": tag}]})
+    assert api.state("t")["earliest_seq"] == 2
+    api.post("/v0/topics/t/delete", {"match": "b"})
+    api.write("t", 5)
+    page = api.diff("t", from_seq=1)
+    assert (seqs(page), page["tombstone"]) == ([2, 4, 5], None)
+    api.write("t", 6)
+    page = api.diff("t", from_seq=1)
+    assert (seqs(page), page["tombstone"]["gap_to"]) == ([4, 5, 6], 2)
+
+
+def test_a_topic_that_rejects_never_drops_what_nobody_has_read(api: Api):
+    """★17: deletions out of order make room; nothing is evicted for it."""
+    api.put("/v0/topics/t", {"cap_records": 3, "discard": "reject"})
+    for tag in "abc":
+        api.post("/v0/topics/t", {"records": [{"data": 1, "tag": tag}]})
+    for tag in "bc":
+        api.post("/v0/topics/t/delete", {"match": tag})
+    api.write("t", 1, 2)
+    page = api.diff("t")
+    assert (seqs(page), page["tombstone"]) == ([1, 4, 5], None)
+    refused(api.write("t", 1), 422, "topic_full")
+    api.put("/v0/topics/t", {"cap_records": 1, "discard": "reject"})
+    assert api.state("t")["count"] == 3
+
+
+def test_a_byte_cap_takes_no_more_than_it_must(api: Api):
+    """⚑18: also beside a record cap; a record larger than the cap is accepted, and gone."""
+    api.put("/v0/topics/t", {"cap_records": 4, "cap_bytes": 10})
+    api.write("t", 11, 22, 33, 44, 55)
+    assert seqs(api.diff("t")) == [2, 3, 4, 5]
+    api.write("t", 66, 77)
+    assert seqs(api.diff("t")) == [4, 5, 6, 7]
+    answer = api.write("t", "x" * 20)
+    assert answer.json()["seqs"] == [8]
+    state = api.state("t")
+    assert (state["count"], state["bytes"], state["earliest_seq"]) == (0, 0, 9)
+    assert api.diff("t", from_seq=7)["tombstone"]["gap_to"] == 8
+
+
+@pytest.mark.parametrize(("after", "reason"), [(0, "mixed"), (1, "mixed"), (2, "cap"), (3, "cap")])
+def test_a_reason_is_what_reaches_into_the_gap(api: Api, after: int, reason: str):
+    """§8.4: here age took 1 and 2, a cap 3 and 4."""
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        api.write("t", 1, 2, config={"ttl_ms": 1000})
+        clock.shift(1)
+        api.write("t", 3, 4, 5)
+        clock.shift(1)
+        assert api.state("t")["earliest_seq"] == 3
+        api.put("/v0/topics/t", {"cap_records": 1})
+        tombstone = api.diff("t", from_seq=after)["tombstone"]
+        assert (tombstone["gap_from"], tombstone["gap_to"]) == (after + 1, 4)
+        assert tombstone["reason"] == reason
+
+
+def test_a_gap_ends_at_the_floor_whatever_was_deleted_behind_it(api: Api):
+    """⚑19."""
+    api.write("t", *range(6), config={"cap_records": 4})
+    api.post("/v0/topics/t/delete", {"before_seq": 5})
+    page = api.diff("t")
+    tombstone = page["tombstone"]
+    assert (tombstone["gap_to"], tombstone["earliest_seq"]) == (2, 3)
+    assert (page["earliest_seq"], seqs(page)) == (5, [5, 6])
+
+
+def test_an_empty_topic_that_was_made_anew_says_so(api: Api):
+    """§8.4: `recreated` on a topic without records."""
+    api.put("/v0/topics/t", {})
+    page = api.diff("t", from_seq=9)
+    tombstone = page["tombstone"]
+    assert (tombstone["gap_from"], tombstone["gap_to"], tombstone["missed_estimate"]) == (1, 0, 1)
+    assert (page["next_from_seq"], page["caught_up"]) == (0, True)
