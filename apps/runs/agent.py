@@ -153,7 +153,7 @@ class Agent:
         if not self._has_come:
             if self.held:
                 self._collect(now)  # only to bury: whoever lost its name holds nothing any more
-            self._has_come = self._come()
+            self._has_come = now >= self._come_at and self._come()
             return self._has_come
         reports = [*self._collect(now), *self._strays]
         is_beat = now >= self._beat_at + settings.GYOZA_HEARTBEAT_SECONDS

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from apps.core import sql
+from django.db.models import Q
+
+from apps.core import clock, sql
 from apps.core.errors import NotFound, Unauthorized
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
-from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState
+from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState, WorkerState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +24,8 @@ MOST_EVENTS = 10_000
 # What one read of a log takes: many small pieces, but not many big ones, or hundreds of readers would fill the memory.
 LOG_PIECES = 16
 LOG_BYTES = 256 * 1024
+# For how long a lost worker is listed.
+REMEMBERED = timedelta(days=1)
 
 
 def get_run(*, run_id: UUID, caller: Caller) -> Run:
@@ -178,7 +183,10 @@ class WorkerLoad:
 
 
 def workers(caller: Caller) -> list[WorkerLoad]:
-    """Return every worker with what it holds, in two queries; runs the caller may not see stay unnamed."""
+    """Return the workers with what they hold, in two queries; runs the caller may not see stay unnamed.
+
+    Those that have been lost for days are left out: in a cluster every restart brings a new name.
+    """
     held: dict[str, list[dict[str, Any]]] = {}
     rows = Run.objects.filter(state__in=HOLDS_RESOURCES, worker__isnull=False)
     for row in rows.order_by("id").values("id", "worker_id", "cpu", "ram_mb", "vram_mb", "gpu"):
@@ -187,9 +195,9 @@ def workers(caller: Caller) -> list[WorkerLoad]:
     if caller.prefixes:
         visible = _visible_to(caller).filter(state__in=HOLDS_RESOURCES)
         seen = set(visible.values_list("id", flat=True))
-    return [
-        _load(worker, held.get(worker.id, []), seen) for worker in Worker.objects.order_by("id")
-    ]
+    long_gone = Q(state=WorkerState.LOST, heartbeat_at__lt=clock.now() - REMEMBERED)
+    listed = Worker.objects.exclude(long_gone).order_by("id")
+    return [_load(worker, held.get(worker.id, []), seen) for worker in listed]
 
 
 def _load(worker: Worker, rows: list[dict[str, Any]], seen: set[UUID] | None) -> WorkerLoad:

@@ -331,12 +331,14 @@ def heartbeat(
     worker_id: str,
     resources: dict[str, JSON],
     tags: list[str],
-    running: list[UUID],
+    running: list[UUID] | None,
     caller: Caller,
 ) -> dict[str, JSON]:
     """Register or refresh a pull worker; return the runs it must stop and when it counts as lost.
 
-    A run the worker no longer names although somebody asked to cancel it has stopped: it becomes CANCELLED.
+    What it says that it runs is believed (None = it does not say). A run that it no longer names has stopped if
+    somebody asked to cancel it: it becomes CANCELLED. Otherwise the worker does not know of it, because the answer to
+    its claim was lost or it was restarted: after GYOZA_LOST_SECONDS the run goes elsewhere.
     Raises Forbidden if the id belongs to another key's worker or to a worker of ours.
     """
     with transitions.batch() as moves:
@@ -352,17 +354,32 @@ def heartbeat(
         worker.save(update_fields=["executors", "cpu", "ram_mb", "gpus", "tags"])
         scheduling.beat_worker(worker_id)
         held = {run.id: run for run in scheduling.runs_held(worker_id)}
-        stopped = [
-            one for one, run in held.items() if run.cancel_requested_at and one not in running
-        ]
-        for live in [moves.lock(stopped)[one] for one in stopped]:
-            if live.state == RunState.RUNNING and live.worker_id == worker_id:
-                transitions.cancel(moves, live, reason=live.cancel_reason)
+        if running is not None:
+            _end_unnamed(moves, worker_id, [one for one in held if one not in running])
         if is_new:
             access.audit(caller=caller, action="worker.register", target=worker_id)
-    cancel = [one for one in running if one not in held or held[one].cancel_requested_at]
+    named = held if running is None else running
+    cancel = [one for one in named if one not in held or held[one].cancel_requested_at]
     expires = clock.now() + timedelta(seconds=settings.GYOZA_LOST_SECONDS)
     return {"cancel": [str(one) for one in cancel], "expires_at": clock.rfc3339(expires)}
+
+
+def _end_unnamed(moves: Batch, worker_id: str, ids: list[UUID]) -> None:
+    """End what a pull worker holds and does not say that it runs."""
+    # A claim may be under way beside this heartbeat, or the worker be slow to note what it got.
+    patience = moves.now - timedelta(seconds=settings.GYOZA_LOST_SECONDS)
+    for live in [moves.lock(ids)[one] for one in ids]:
+        if live.worker_id != worker_id or live.state not in HOLDS_RESOURCES:
+            continue  # its end was reported meanwhile
+        if live.cancel_requested_at is not None:
+            transitions.cancel(moves, live, reason=live.cancel_reason)
+        elif max(filter(None, (live.assigned_at, live.started_at))) < patience:
+            transitions.lose(
+                moves,
+                live,
+                error=f"worker {worker_id} does not know of it",
+                max_losses=settings.GYOZA_MAX_LOSSES,
+            )
 
 
 def claim(*, worker_id: str, limit: int, caller: Caller) -> list[Claimed]:

@@ -83,7 +83,11 @@ class RunCancelSerializer(serializers.Serializer[Any]):
 class HeartbeatSerializer(serializers.Serializer[Any]):
     resources = ResourcesSerializer(required=False)
     tags = serializers.ListField(child=serializers.CharField(), default=list)
-    running = serializers.ListField(child=serializers.UUIDField(), default=list)
+    running = serializers.ListField(
+        child=serializers.UUIDField(),
+        required=False,
+        help_text="What it executes. A run it holds and has not named for ten seconds goes elsewhere.",
+    )
 
 
 class ClaimSerializer(serializers.Serializer[Any]):

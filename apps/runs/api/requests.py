@@ -295,7 +295,7 @@ class Heartbeat:
 
     resources: dict[str, JSON]
     tags: list[str]
-    running: list[UUID]
+    running: list[UUID] | None  # None = it does not say
 
 
 def read_heartbeat(value: JSON) -> Heartbeat:
@@ -309,7 +309,7 @@ def read_heartbeat(value: JSON) -> Heartbeat:
             "gpus": _gpus(resources),
         },
         tags=body.strings("tags"),
-        running=_run_ids(body),
+        running=_run_ids(body) if body.present("running") else None,
     )
     resources.refuse_unknown()
     body.refuse_unknown()

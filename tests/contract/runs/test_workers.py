@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+import time_machine
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from apps.core import clock
 from apps.runs.models import Run
-from apps.runs.states import RunState
+from apps.runs.states import RunState, WorkerState
 from tests.asserts import assert_problem
 from tests.cast import caller_for, client_for, make_key
 from tests.factories import make_run, make_worker
@@ -72,6 +73,68 @@ def test_a_worker_hears_which_of_its_runs_are_not_its_own_any_more(admin_key):
     (run,) = worker.claim()
     other = make_run().id
     assert worker.heartbeat(run["id"], other)["cancel"] == [str(other)]
+
+
+def held(worker: PullWorker, state: RunState) -> Run:
+    """Return a run that the worker claimed, and started if it is to be RUNNING."""
+    run = make_run()
+    worker.claim()
+    if state == RunState.RUNNING:
+        worker.report(run.id, "STARTED")
+    return run
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("state", [RunState.ASSIGNED, RunState.RUNNING])
+def test_a_run_that_its_worker_does_not_know_of_goes_elsewhere(admin_key, state):
+    """The answer to its claim was lost, or it was restarted and has forgotten."""
+    worker = PullWorker(client_for(admin_key))
+    run = held(worker, state)
+    worker.heartbeat()
+    run.refresh_from_db()
+    assert run.state == state  # the claim's answer may still be on its way
+    with time_machine.travel(clock.now() + timedelta(minutes=1), tick=False):
+        worker.heartbeat(run.id)
+        run.refresh_from_db()
+        assert run.state == state
+        worker.heartbeat()
+    run.refresh_from_db()
+    assert (run.state, run.worker_id) == (RunState.PENDING, None)
+    assert run.current_attempt == (2 if state == RunState.RUNNING else 1)
+
+
+@pytest.mark.django_db
+def test_a_worker_that_does_not_say_what_it_runs_keeps_it_and_hears_of_cancels(admin_key):
+    worker = PullWorker(client_for(admin_key))
+    run = held(worker, RunState.RUNNING)
+    client_for(admin_key).post(f"/runs/{run.id}/cancel")
+    with time_machine.travel(clock.now() + timedelta(minutes=1), tick=False):
+        body = {"resources": worker.resources}
+        answer = client_for(admin_key).post(f"/workers/{worker.id}/heartbeat", body, format="json")
+    assert answer.json()["cancel"] == [str(run.id)]
+    run.refresh_from_db()
+    assert run.state == RunState.RUNNING
+
+
+@pytest.mark.django_db
+def test_a_cancelled_run_that_is_not_named_any_more_has_stopped(admin_key):
+    worker = PullWorker(client_for(admin_key))
+    run = held(worker, RunState.RUNNING)
+    client_for(admin_key).post(f"/runs/{run.id}/cancel")
+    assert worker.heartbeat(run.id)["cancel"] == [str(run.id)]
+    worker.heartbeat()
+    run.refresh_from_db()
+    assert run.state == RunState.CANCELLED
+
+
+@pytest.mark.django_db
+def test_workers_that_went_days_ago_are_not_listed(admin_key):
+    days_ago = clock.now() - timedelta(days=2)
+    make_worker("old", state=WorkerState.LOST, heartbeat_at=days_ago)
+    make_worker("lost", state=WorkerState.LOST)
+    make_worker("ready")
+    rows = client_for(admin_key).get("/workers").json()["data"]
+    assert [row["id"] for row in rows] == ["lost", "ready"]
 
 
 @pytest.mark.django_db
