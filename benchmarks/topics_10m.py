@@ -47,11 +47,12 @@ def fill(gyoza: System, count: int) -> None:
         for _ in range(0, count, step):
             link.execute(
                 "WITH topic AS (UPDATE topics_topic SET head = head + %(n)s, count = count + %(n)s,"
-                " bytes = bytes + %(n)s * %(size)s::bigint, largest = %(size)s,"
+                " bytes = bytes + %(n)s * %(size)s::bigint, written = (head + %(n)s) * %(size)s::bigint,"
+                " largest = %(size)s,"
                 " earliest_ts = coalesce(earliest_ts, 1700000000000), last_write_ts = 1700000000000"
                 " WHERE name = 't' RETURNING id, head)"
-                " INSERT INTO topics_event (topic_id, seq, ts, size, data)"
-                " SELECT id, head - %(n)s + g, 1700000000000, %(size)s, %(data)s"
+                " INSERT INTO topics_event (topic_id, seq, ts, total, size, data)"
+                " SELECT id, head - %(n)s + g, 1700000000000, (head - %(n)s + g) * %(size)s, %(size)s, %(data)s"
                 " FROM topic, generate_series(1, %(n)s) AS g",
                 {"n": step, "size": len(DATA), "data": DATA},
             )

@@ -77,12 +77,13 @@ class Bench:
         self.copied += rows
         size = len(DATA)
         text = [
-            f"0\t{n}\t1700000000000\t{size}\t{DATA}\n".encode() for n in range(first, first + rows)
+            f"0\t{n}\t1700000000000\t{n * size}\t{size}\t{DATA}\n".encode()
+            for n in range(first, first + rows)
         ]
         parts = [b"".join(text[at : at + 500]) for at in range(0, rows, 500)]
         started = time.perf_counter()
         with self.link.cursor().copy(
-            "COPY topics_event (topic_id, seq, ts, size, data) FROM STDIN"
+            "COPY topics_event (topic_id, seq, ts, total, size, data) FROM STDIN"
         ) as copy:
             for part in parts:
                 copy.write(part)
@@ -105,8 +106,8 @@ class Bench:
         """Return the single inserts/s of eight clients of pgbench."""
         script = self.gyoza.home / "insert.sql"
         script.write_text(
-            "INSERT INTO topics_event (topic_id, seq, ts, size, data)"
-            f" VALUES (-1, nextval('bench_seq'), 1700000000000, {len(DATA)}, '{DATA}');\n"
+            "INSERT INTO topics_event (topic_id, seq, ts, total, size, data)"
+            f" VALUES (-1, nextval('bench_seq'), 1700000000000, 0, {len(DATA)}, '{DATA}');\n"
         )
         done = subprocess.run(
             [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -82,7 +83,7 @@ def append_params(
         "sizes": pgarray.bigints([sum([r.size for r in batch]) for batch in batches.values()]),
         "largests": pgarray.ints([max([r.size for r in batch]) for batch in batches.values()]),
         "places": pgarray.ints(places),
-        "record_sizes": pgarray.ints([r.size for r in records]),
+        "totals": pgarray.bigints(list(accumulate([r.size for r in records]))),
         "datas": pgarray.texts([r.data for r in records]),
         "kinds": pgarray.smallints(_unless_default([r.kind for r in records])),
         "trails": pgarray.texts(_unless_default([r.trail for r in records])),

@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 _CHUNK = 256
 _CHUNK_MAX = 65_536
-# What one transaction takes away when it needn't be all: writers wait for it some ten milliseconds.
+# What one transaction looks at when it needn't be all: writers wait for it some ten milliseconds.
 _STEP = 16_384
 _DUE_AT_ONCE = 100
 
 
 class Behind(Exception):
-    """More is due from a topic than one transaction should take away while writers wait."""
+    """More may be due from a topic with gaps than one transaction should look at while writers wait."""
 
     def __init__(self, topic: str) -> None:
         super().__init__(topic)
@@ -52,36 +52,49 @@ async def lock_settled(
         for topic_id, name in unsettled.items():
             if at_any_price:
                 await evict_async(conn, topic_id)
-            elif await _evict_step_async(conn, topic_id, _STEP):
+            elif not await _evict_at_once_async(conn, topic_id, _CHUNK):
                 raise Behind(name)
         rows = (await sql.run_async("topics/lock_topics", on=conn, names=wanted, now=now)).rows
     return {row["name"]: row for row in rows}
 
 
 def evict_due(name: str) -> None:
-    """Take away what is due from a topic, without making writers wait while it is looked at."""
-    found = sql.run_bound("topics/find_topic", name=name).rows
-    while found and _evict_step(found[0]["id"], _CHUNK_MAX, locked=False):
-        pass
-    more = True
+    """Take away what is due from a topic; writers hardly wait, however much it is.
+
+    Records are looked at one by one only if the topic has gaps, and then without its lock as far as possible.
+    """
+    with transaction.atomic():
+        skip_lost_seqs()
+        found = sql.run_bound("topics/lock_topic", name=name).rows
+        behind = [topic["id"] for topic in found if not _evict_at_once(topic["id"], _CHUNK)]
+    for topic_id in behind:
+        while _evict_step(topic_id, _CHUNK_MAX, locked=False):
+            pass
+    more = bool(behind)
     while more:
         more = False
         with transaction.atomic():
-            skip_lost_seqs()
             for topic in sql.run_bound("topics/lock_topic", name=name).rows:
                 more = _evict_step(topic["id"], _STEP)
 
 
 async def evict_due_async(name: str) -> None:
     """Do as `evict_due` in the event loop."""
-    found = (await sql.run_async("topics/find_topic", name=name)).rows
-    while found and await _evict_step_async(None, found[0]["id"], _CHUNK_MAX, locked=False):
-        pass
-    more = True
+    async with asyncdb.transaction() as conn:
+        await skip_lost_seqs_async(conn)
+        found = (await sql.run_async("topics/lock_topic", on=conn, name=name)).rows
+        behind = [
+            topic["id"]
+            for topic in found
+            if not await _evict_at_once_async(conn, topic["id"], _CHUNK)
+        ]
+    for topic_id in behind:
+        while await _evict_step_async(None, topic_id, _CHUNK_MAX, locked=False):
+            pass
+    more = bool(behind)
     while more:
         more = False
         async with asyncdb.transaction() as conn:
-            await skip_lost_seqs_async(conn)
             for topic in (await sql.run_async("topics/lock_topic", on=conn, name=name)).rows:
                 more = await _evict_step_async(conn, topic["id"], _STEP)
 
@@ -97,16 +110,33 @@ async def evict_all_due_async() -> bool:
 def evict(topic_id: int, *, chunk: int = _CHUNK) -> None:
     """Take away what is expired or over a cap, in a transaction that holds the topic's lock.
 
-    Looks at `chunk` records first, and at twice as many each time all of them had to go.
+    Looks at `chunk` records first. If all of them had to go it finds the end of what has to; in a topic with gaps, by
+    looking at twice as many each time.
     """
-    while _evict_step(topic_id, chunk):
-        chunk = min(chunk * 2, _CHUNK_MAX)
+    if not _evict_at_once(topic_id, chunk):
+        while _evict_step(topic_id, chunk):
+            chunk = min(chunk * 2, _CHUNK_MAX)
 
 
 async def evict_async(conn: Connection, topic_id: int, *, chunk: int = _CHUNK) -> None:
     """Do as `evict` in the event loop."""
-    while await _evict_step_async(conn, topic_id, chunk):
-        chunk = min(chunk * 2, _CHUNK_MAX)
+    if not await _evict_at_once_async(conn, topic_id, chunk):
+        while await _evict_step_async(conn, topic_id, chunk):
+            chunk = min(chunk * 2, _CHUNK_MAX)
+
+
+def _evict_at_once(topic_id: int, chunk: int) -> bool:
+    """Say whether all that is due has gone; if not, the topic has gaps."""
+    if not _evict_step(topic_id, chunk):
+        return True
+    return bool(sql.run_bound("topics/evict_prefix", topic_id=topic_id, now=now_ms()).rows)
+
+
+async def _evict_at_once_async(conn: Connection, topic_id: int, chunk: int) -> bool:
+    if not await _evict_step_async(conn, topic_id, chunk):
+        return True
+    params = {"topic_id": topic_id, "now": now_ms()}
+    return bool((await sql.run_async("topics/evict_prefix", on=conn, **params)).rows)
 
 
 def _evict_step(topic_id: int, chunk: int, *, locked: bool = True) -> bool:

@@ -103,6 +103,9 @@ class Topic(models.Model):
     count = models.BigIntegerField(db_default=0, help_text="Live records.")
     bytes = models.BigIntegerField(db_default=0, help_text="Their size (§7.4).")
 
+    written = models.BigIntegerField(
+        db_default=0, help_text="Bytes of all records that were ever written."
+    )
     largest = models.IntegerField(
         db_default=0,
         help_text="Most bytes a record ever had; tells if a page can outgrow its budget.",
@@ -209,6 +212,9 @@ class Event(models.Model):
     # Deleting a topic leaves its records to the sweep.
     topic = models.ForeignKey(
         Topic, models.DO_NOTHING, related_name="events", db_index=False, db_constraint=False
+    )
+    total = models.BigIntegerField(
+        help_text="Bytes of the topic up to here, whatever was deleted since: differences are the bytes of ranges."
     )
     size = models.IntegerField(help_text="Length of compact data and meta (§7.4).")
     kind = models.SmallIntegerField(db_default=RecordKind.MESSAGE)

@@ -7,8 +7,8 @@
 --
 -- names, counts, sizes, largests: per topic, how many records and bytes, and its largest record. The rest: per record, in
 -- the order of names and within it in the order in which they shall be stored. places: its topic, 1 = the first of names.
--- An array in which every element would be the default (place 1, kind 0, null) is left empty: what is not sent,
--- parsed and unnested is a fifth of the cost.
+-- totals: the bytes of all records up to it. An array in which every element would be the default (place 1, kind 0,
+-- null) is left empty: what is not sent, parsed and unnested is a fifth of the cost.
 -- roomy_only: pass over topics with a cap, whose writes must be judged first.
 -- relaxed: commit without waiting for the disk if every topic here allows it (Appendix B.12).
 WITH wanted AS MATERIALIZED (
@@ -30,6 +30,7 @@ WITH wanted AS MATERIALIZED (
   SET head = t.head + w.records,
       count = t.count + w.records,
       bytes = t.bytes + w.size,
+      written = t.written + w.size,
       largest = greatest(t.largest, w.largest),
       last_write_ts = greatest(%(now)s::bigint, t.last_write_ts),
       earliest_ts = CASE WHEN t.count = 0 THEN greatest(%(now)s::bigint, t.last_write_ts) ELSE t.earliest_ts END,
@@ -41,29 +42,35 @@ WITH wanted AS MATERIALIZED (
   FROM locked l
   JOIN wanted w ON w.name = l.name
   WHERE t.id = l.id
-  RETURNING w.place, t.id, t.name, w.records, t.head, t.last_write_ts, t.has_listeners,
+  RETURNING w.place, t.id, t.name, w.records, w.size, t.head, t.written, t.last_write_ts, t.has_listeners,
             t.cap_records > 0 OR t.cap_bytes > 0 AS has_cap, t.durability = 'fsync' AS durable,
             -- head only rises, so it is 256 below the ceiling only when this statement raised the ceiling.
             t.reserved = t.head + 256 AS raised
 ), bases AS (
-  -- Arrays indexed by place, because looking up an element costs nothing and can't be planned badly. `bases` is what
-  -- the number of a record among all those sent is added to.
+  -- Arrays indexed by place, because looking up an element costs nothing and can't be planned badly. To `bases` the
+  -- number of a record among all those sent is added, to `totals` the bytes up to it.
   SELECT array_agg(m.id ORDER BY w.place) AS ids,
-         array_agg(m.head - m.records - w.before ORDER BY w.place) AS bases,
+         array_agg(m.head - m.records - w.records_before ORDER BY w.place) AS bases,
+         array_agg(m.written - m.size - w.bytes_before ORDER BY w.place) AS totals,
          array_agg(m.last_write_ts ORDER BY w.place) AS times
-  FROM (SELECT place, sum(records) OVER (ORDER BY place) - records AS before FROM wanted) AS w
+  FROM (
+    SELECT place, sum(records) OVER w - records AS records_before, (sum(size) OVER w)::bigint - size AS bytes_before
+    FROM wanted
+    WINDOW w AS (ORDER BY place)
+  ) AS w
   LEFT JOIN moved m ON m.place = w.place
 ), inserted AS (
-  INSERT INTO topics_event (topic_id, seq, ts, size, kind, trail, tag, node, data, meta)
-  SELECT b.ids[r.place], b.bases[r.place] + r.number, b.times[r.place],
+  INSERT INTO topics_event (topic_id, seq, ts, total, size, kind, trail, tag, node, data, meta)
+  SELECT b.ids[r.place], b.bases[r.place] + r.number, b.times[r.place], b.totals[r.place] + r.total,
          r.size, r.kind, r.trail, r.tag, r.node, r.data, r.meta
   FROM bases b,
        LATERAL (
-         SELECT coalesce(u.place, 1) AS place, u.number, u.size, coalesce(u.kind, 0::smallint) AS kind,
-                u.trail, u.tag, u.node, u.data, u.meta
-         FROM unnest(%(record_sizes)s::int[], %(datas)s::text[], %(places)s::int[], %(kinds)s::smallint[],
+         SELECT coalesce(u.place, 1) AS place, u.number, u.total,
+                u.total - coalesce((%(totals)s::bigint[])[u.number - 1], 0) AS size,
+                coalesce(u.kind, 0::smallint) AS kind, u.trail, u.tag, u.node, u.data, u.meta
+         FROM unnest(%(totals)s::bigint[], %(datas)s::text[], %(places)s::int[], %(kinds)s::smallint[],
                      %(trails)s::text[], %(tags)s::text[], %(nodes)s::text[], %(metas)s::text[]) WITH ORDINALITY
-           AS u (size, data, place, kind, trail, tag, node, meta, number)
+           AS u (total, data, place, kind, trail, tag, node, meta, number)
        ) AS r
   WHERE b.ids[r.place] IS NOT NULL
 )

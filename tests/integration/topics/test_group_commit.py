@@ -171,12 +171,17 @@ def test_an_idle_connection_that_postgres_has_closed_is_replaced():
     assert run(scene()).first_seq == 2
 
 
-def test_what_is_due_in_quantity_is_taken_away_in_short_transactions(
-    statements: list[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("has_gaps", [False, True])
+def test_what_is_due_in_quantity_doesn_t_keep_writers_waiting(
+    statements: list[str], monkeypatch: pytest.MonkeyPatch, has_gaps: bool
 ):
+    monkeypatch.setattr(eviction, "_CHUNK", 4)
     monkeypatch.setattr(eviction, "_STEP", 4)
     monkeypatch.setattr(eviction, "_CHUNK_MAX", 4)
     services.append_events([NewEvent("t", "0") for _ in range(21)])
+    if has_gaps:
+        Event.objects.filter(seq=15).delete()
+        Topic.objects.update(count=20, bytes=20)
     Topic.objects.update(cap_records=2)
 
     async def scene() -> list[Written]:
@@ -185,7 +190,7 @@ def test_what_is_due_in_quantity_is_taken_away_in_short_transactions(
 
     assert [written.last_seq for written in run(scene())] == [22, 23]
     topic = Topic.objects.get()
-    assert (topic.count, topic.earliest, topic.cap_floor) == (2, 22, 21)
-    # Given up once; then four steps and a bit without the lock, and one with it.
+    assert (topic.count, topic.bytes, topic.earliest, topic.cap_floor) == (2, 2, 22, 21)
+    # With gaps the first transaction is given up, and most is done without the lock.
     assert statements.count("topics/lock_topics") == 2
-    assert statements.count("topics/lock_topic") == 1
+    assert statements.count("topics/lock_topic") == (2 if has_gaps else 0)
