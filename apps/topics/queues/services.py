@@ -16,6 +16,7 @@ from apps.topics.errors import TopicFull, TopicNotFound
 from apps.topics.models import Queue
 from apps.topics.queues import leftovers, queries
 from apps.topics.queues.desk import channel
+from apps.topics.queues.queries import DeadLetters
 from apps.topics.room import Room
 
 if TYPE_CHECKING:
@@ -96,7 +97,10 @@ def redrive_dead_letters(
         topics = {row["name"]: row for row in locked}
         if name not in topics:
             raise TopicNotFound.of(name)
-        page = queries.find_dead_letters(name, dead, limit=min(most, MAX_REDRIVE), seqs=seqs)
+        # A topic that comes into being at this very moment is not locked; the next time finds what is in it.
+        page = DeadLetters(dead, [], 0, caught_up=True)
+        if dead in topics:
+            page = queries.find_dead_letters(name, dead, limit=min(most, MAX_REDRIVE), seqs=seqs)
         letters = _that_fit(topics[name], page.letters)
         moved = [letter.seq for letter in letters]
         new_seqs = _append(name, letters) if letters else []

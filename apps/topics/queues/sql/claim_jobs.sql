@@ -24,7 +24,10 @@ WITH topic AS MATERIALIZED (
   ) AS e
 ), candidates AS (
   SELECT e.seq, e.ts, e.size, e.tag, e.data, e.meta, r.deliveries + 1 AS deliveries
-  FROM returned r JOIN topics_event e ON e.topic_id = %(topic_id)s::bigint AND e.seq = r.seq
+  -- LIMIT, so that it can't be planned as a scan of all records.
+  FROM returned r CROSS JOIN LATERAL (
+    SELECT * FROM topics_event WHERE topic_id = %(topic_id)s::bigint AND seq = r.seq LIMIT 1
+  ) AS e
 UNION ALL
   SELECT f.seq, f.ts, f.size, f.tag, f.data, f.meta, 1 FROM fresh f
 ), ordered AS (
@@ -46,7 +49,8 @@ UNION ALL
   UPDATE topics_job j
   SET state = 1, due = d.due, lease = d.lease, node = d.node, is_pushed = d.is_pushed = 1, deliveries = d.deliveries
   FROM dealt d
-  WHERE j.topic_id = %(topic_id)s::bigint AND j.seq = d.seq AND d.seq <= %(claimed)s::bigint
+  WHERE j.topic_id = %(topic_id)s::bigint AND j.seq = ANY (ARRAY (SELECT seq FROM returned))
+    AND j.seq = d.seq AND d.seq <= %(claimed)s::bigint
 )
 SELECT d.claimer, d.seq, d.lease, d.due, d.ts, d.tag, d.deliveries, d.data, d.meta
 FROM dealt d

@@ -16,8 +16,9 @@ WITH returned AS MATERIALIZED (
   WINDOW w AS (ORDER BY r.seq ROWS UNBOUNDED PRECEDING)
 ), summed AS (
   SELECT e.seq, e.tag, e.node, e.data, e.meta, e.size, sum(e.size) OVER w AS total
-  FROM met m
-  JOIN topics_event e ON e.topic_id = %(topic_id)s::bigint AND e.seq = m.seq
+  FROM met m CROSS JOIN LATERAL (
+    SELECT * FROM topics_event WHERE topic_id = %(topic_id)s::bigint AND seq = m.seq LIMIT 1
+  ) AS e
   WHERE m.is_exhausted AND m.others < %(wanted)s::bigint
   WINDOW w AS (ORDER BY e.seq ROWS UNBOUNDED PRECEDING)
 )

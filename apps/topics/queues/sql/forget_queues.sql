@@ -1,12 +1,10 @@
 -- Delete what is left of the queues of deleted topics, as long as these are remembered. Called by leftovers; index
 -- topics_job_pkey.
-WITH deleted AS MATERIALIZED (
-  SELECT id FROM topics_deletedtopic
-), jobs AS (
-  DELETE FROM topics_job j USING deleted d WHERE j.topic_id = d.id
+WITH jobs AS (
+  DELETE FROM topics_job WHERE topic_id = ANY (ARRAY (SELECT id FROM topics_deletedtopic))
 ), marks AS (
-  DELETE FROM topics_queue_intact i USING deleted d WHERE i.topic_id = d.id
+  DELETE FROM topics_queue_intact WHERE topic_id = ANY (ARRAY (SELECT id FROM topics_deletedtopic))
 ), waiting AS (
-  DELETE FROM topics_waitingclaim w USING deleted d WHERE w.topic_id = d.id
+  DELETE FROM topics_waitingclaim WHERE topic_id = ANY (ARRAY (SELECT id FROM topics_deletedtopic))
 )
-DELETE FROM topics_queue q USING deleted d WHERE q.topic_id = d.id
+DELETE FROM topics_queue WHERE topic_id = ANY (ARRAY (SELECT id FROM topics_deletedtopic))

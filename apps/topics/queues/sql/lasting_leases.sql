@@ -2,5 +2,7 @@
 -- topics_job_pkey.
 SELECT j.lease
 FROM unnest(%(seqs)s::bigint[], %(leases)s::bigint[]) AS h (seq, lease)
-JOIN topics_job j ON j.topic_id = %(topic_id)s::bigint AND j.seq = h.seq AND j.lease = h.lease
-WHERE j.due > %(now)s::bigint
+CROSS JOIN LATERAL (
+  SELECT * FROM topics_job WHERE topic_id = %(topic_id)s::bigint AND seq = h.seq LIMIT 1
+) AS j
+WHERE j.lease = h.lease AND j.due > %(now)s::bigint

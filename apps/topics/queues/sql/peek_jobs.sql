@@ -8,6 +8,8 @@ CROSS JOIN LATERAL (
   ORDER BY r.seq
   LIMIT %(limit)s::int
 ) AS e
-LEFT JOIN topics_job j ON j.topic_id = %(topic_id)s::bigint AND j.seq = e.seq
+LEFT JOIN LATERAL (
+  SELECT * FROM topics_job WHERE topic_id = %(topic_id)s::bigint AND seq = e.seq LIMIT 1
+) AS j ON true
 WHERE t.id = %(topic_id)s::bigint
 ORDER BY e.seq

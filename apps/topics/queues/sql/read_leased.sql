@@ -2,6 +2,10 @@
 -- topics_job_pkey, the keys of the segments.
 SELECT j.seq, j.lease, j.due, e.ts, e.tag, j.deliveries, e.data, e.meta
 FROM unnest(%(seqs)s::bigint[], %(leases)s::bigint[]) AS g (seq, lease)
-JOIN topics_job j ON j.topic_id = %(topic_id)s::bigint AND j.seq = g.seq AND j.lease = g.lease
-JOIN topics_event e ON e.topic_id = %(topic_id)s::bigint AND e.seq = g.seq
+CROSS JOIN LATERAL (
+  SELECT * FROM topics_job WHERE topic_id = %(topic_id)s::bigint AND seq = g.seq AND lease = g.lease LIMIT 1
+) AS j
+CROSS JOIN LATERAL (
+  SELECT * FROM topics_event WHERE topic_id = %(topic_id)s::bigint AND seq = g.seq LIMIT 1
+) AS e
 ORDER BY g.seq

@@ -15,19 +15,22 @@ UNION
 ), judged AS MATERIALIZED (
   SELECT o.seq, o.state, o.due <= %(now)s::bigint AS is_over, o.state = 3 OR o.seq < t.earliest AS is_gone
   FROM topic t, touched o
+), fate AS MATERIALIZED (
+  -- As arrays: a join could be planned as a scan of the table.
+  SELECT array_agg(seq) FILTER (WHERE is_gone AND (is_over OR state IN (0, 2))) AS removed,
+         array_agg(seq) FILTER (WHERE is_gone AND NOT is_over AND state = 1) AS lingering,
+         array_agg(seq) FILTER (WHERE is_over AND NOT is_gone) AS returned,
+         count(*) FILTER (WHERE state = 1) AS leases_over, count(*) FILTER (WHERE state = 2) AS delays_over
+  FROM judged
 ), removed AS (
-  DELETE FROM topics_job j USING judged o
-  WHERE j.topic_id = %(topic_id)s::bigint AND j.seq = o.seq AND o.is_gone AND (o.is_over OR o.state IN (0, 2))
+  DELETE FROM topics_job
+  WHERE topic_id = %(topic_id)s::bigint AND seq = ANY ((SELECT removed FROM fate)::bigint[])
 ), lingering AS (
-  UPDATE topics_job j SET state = 3
-  FROM judged o
-  WHERE j.topic_id = %(topic_id)s::bigint AND j.seq = o.seq AND o.is_gone AND NOT o.is_over AND o.state = 1
+  UPDATE topics_job SET state = 3
+  WHERE topic_id = %(topic_id)s::bigint AND seq = ANY ((SELECT lingering FROM fate)::bigint[])
 ), returned AS (
-  UPDATE topics_job j SET state = 0, due = 0, lease = NULL, node = NULL, is_pushed = false
-  FROM judged o
-  WHERE j.topic_id = %(topic_id)s::bigint AND j.seq = o.seq AND o.is_over AND NOT o.is_gone
+  UPDATE topics_job SET state = 0, due = 0, lease = NULL, node = NULL, is_pushed = false
+  WHERE topic_id = %(topic_id)s::bigint AND seq = ANY ((SELECT returned FROM fate)::bigint[])
 )
-SELECT t.head, t.earliest, t.count,
-       (SELECT count(*) FROM judged o WHERE o.state = 1) AS leases_over,
-       (SELECT count(*) FROM judged o WHERE o.state = 2) AS delays_over
-FROM topic t
+SELECT t.head, t.earliest, t.count, f.leases_over, f.delays_over
+FROM topic t, fate f

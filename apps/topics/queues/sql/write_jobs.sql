@@ -9,4 +9,5 @@ SET state = c.state, due = c.due,
     node = CASE WHEN c.state IN (1, 3) THEN j.node END,
     is_pushed = j.is_pushed AND c.state IN (1, 3)
 FROM unnest(%(seqs)s::bigint[], %(states)s::smallint[], %(dues)s::bigint[]) AS c (seq, state, due)
-WHERE j.topic_id = %(topic_id)s::bigint AND j.seq = c.seq
+-- By the array, so that it can't be planned as a scan of the table.
+WHERE j.topic_id = %(topic_id)s::bigint AND j.seq = ANY (%(seqs)s::bigint[]) AND j.seq = c.seq
