@@ -8,7 +8,7 @@ import shutil
 import signal
 import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,6 +90,14 @@ def durable_postgres(home: Path, *options: str) -> Iterator[Postgres]:
         # The server's user may not reach `home`: then it lives elsewhere.
         for path in (server.sockets, server.directory):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def crash(data: Path) -> None:
+    """Kill every process of a Postgres but the first, which brings it back as after a crash: what it had not written is gone."""
+    first = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+    for process in psutil.Process(first).children():
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def _start(server: Postgres | Valkey) -> None:

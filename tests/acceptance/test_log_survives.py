@@ -8,18 +8,15 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
-from tests import log_client
+from tests import log_client, servers
 from tests.system import ROOT, System, durable_system, system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.acceptance
 
@@ -172,7 +169,7 @@ def test_a_crash_of_postgres_reuses_no_seq_and_loses_nothing_flushed(tmp_path):
         start(gyoza)
         crowd = Crowd([gyoza.url, gyoza.url_of("other")])
         crowd.wait_for_appends(WRITERS * APPENDS // 3)
-        crash(tmp_path / "durable/data")
+        servers.crash(tmp_path / "durable/data")
         crowd.join_writers()
         end_topics(gyoza)
         logs = {topic: stored(gyoza, topic) for topic in TOPICS}
@@ -185,14 +182,6 @@ def test_a_crash_of_postgres_reuses_no_seq_and_loses_nothing_flushed(tmp_path):
         assert found == said["records"] or (TOPICS[said["topic"]] != "fsync" and found == lost)
     assert_unacknowledged_are_whole_or_absent(crowd, logs)
     assert_readers_saw_no_seq_twice(crowd, logs)
-
-
-def crash(data: Path) -> None:
-    """Kill every process of a Postgres but the first, which brings it back as after a crash: what it had not written is gone."""
-    first = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
-    for process in psutil.Process(first).children():
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
 
 
 def assert_readers_saw_no_seq_twice(crowd: Crowd, logs: dict[str, list[list[Any]]]) -> None:
