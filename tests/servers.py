@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import shutil
 import signal
@@ -31,10 +32,11 @@ def directory() -> Path:
     """Return the directory of this run; what runs that were killed have left is removed."""
     root = Path(tempfile.gettempdir())
     for left in root.glob(f"{PREFIX}*"):
-        if left.stat().st_uid == os.geteuid() and not psutil.pid_exists(
-            int(left.name.split("-")[2])
-        ):
-            shutil.rmtree(left, ignore_errors=True)
+        # Others look, too: what is gone by now has been removed.
+        with contextlib.suppress(FileNotFoundError):
+            mine = left.stat().st_uid == os.geteuid()
+            if mine and not psutil.pid_exists(int(left.name.split("-")[2])):
+                shutil.rmtree(left, ignore_errors=True)
     path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=root))
     path.chmod(0o711)  # Postgres may run as another user
     atexit.register(_remove, path)
