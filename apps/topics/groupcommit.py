@@ -70,6 +70,9 @@ class Committer:
         self._waiting: dict[Append, asyncio.Future[Written]] = {}
         self._waiting_bytes = 0
         self._groups: set[asyncio.Task[None]] = set()
+        # Groups that will end soon, as far as anybody knows; and the topics of all that are under way.
+        self._moving = 0
+        self._busy: set[str] = set()
         self._scheduled = False
 
     def submit(self, append: Append) -> asyncio.Future[Written]:
@@ -85,42 +88,67 @@ class Committer:
         self._waiting[append] = future
         self._waiting_bytes += append.size
         commits.here.waiting(1)
-        if not self._groups and not self._scheduled:
-            # Not at once: whatever else this turn of the loop brings comes along.
-            self._scheduled = True
-            self._loop.call_soon(self._start)
+        self._start_soon()
         return future
 
     @property
     def groups_under_way(self) -> int:
         return len(self._groups)
 
+    def _start_soon(self) -> None:
+        # A group that is moving starts the next when it ends.
+        if not self._moving and not self._scheduled:
+            # Not at once: whatever else this turn of the loop brings comes along.
+            self._scheduled = True
+            self._loop.call_soon(self._start)
+
     def _start(self) -> None:
         self._scheduled = False
-        if not self._waiting or len(self._groups) >= _GROUPS_AT_ONCE:
+        if self._moving or len(self._groups) >= _GROUPS_AT_ONCE:
             return
+        group = self._next_group()
+        if not group:
+            return
+        for append in group:
+            del self._waiting[append]
+            self._waiting_bytes -= append.size
+        commits.here.waiting(-len(group))
+        topics = {append.topic for append in group}
+        self._busy |= topics
+        self._moving += 1
+        task = self._loop.create_task(self._commit(group))
+        self._groups.add(task)
+        is_stalled = False
+
+        def stall() -> None:
+            nonlocal is_stalled
+            is_stalled = True
+            self._moving -= 1
+            self._start_soon()
+
+        def finish(done: asyncio.Task[None]) -> None:
+            stalling.cancel()
+            self._moving -= not is_stalled
+            self._groups.discard(done)
+            self._busy -= topics
+            self._start()
+
+        stalling = self._loop.call_later(_STALL_SECONDS, stall)
+        task.add_done_callback(finish)
+
+    def _next_group(self) -> dict[Append, asyncio.Future[Written]]:
         group: dict[Append, asyncio.Future[Written]] = {}
         records = size = 0
         for append, future in self._waiting.items():
+            # It would only wait behind that group, and all of this one with it.
+            if append.topic in self._busy:
+                continue
             records += len(append.records)
             size += append.size
             if group and (records > _GROUP_RECORDS or size > _GROUP_BYTES):
                 break
             group[append] = future
-        for append in group:
-            del self._waiting[append]
-            self._waiting_bytes -= append.size
-        commits.here.waiting(-len(group))
-        task = self._loop.create_task(self._commit(group))
-        self._groups.add(task)
-        stalled = self._loop.call_later(_STALL_SECONDS, self._start)
-
-        def finished(done: asyncio.Task[None]) -> None:
-            stalled.cancel()
-            self._groups.discard(done)
-            self._start()
-
-        task.add_done_callback(finished)
+        return group
 
     async def _commit(self, group: dict[Append, asyncio.Future[Written]]) -> None:
         try:

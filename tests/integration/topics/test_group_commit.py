@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
@@ -18,6 +19,9 @@ from apps.topics.batch import Record
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent
 from tests.aio import run
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,33 +75,70 @@ def test_one_that_postgres_refuses_fails_alone():
     assert Event.objects.count() == 2
 
 
-def test_a_topic_that_somebody_holds_does_not_hold_up_the_others():
-    services.ensure_topics(["held", "free"])
-    held, release = threading.Event(), threading.Event()
+@contextmanager
+def held(topic: str) -> Iterator[threading.Event]:
+    """Hold a topic's lock until the event is set, or the block ends."""
+    is_held, release = threading.Event(), threading.Event()
 
     def hold() -> None:
         with transaction.atomic():
-            Topic.objects.select_for_update().get(name="held")
-            held.set()
+            Topic.objects.select_for_update().get(name=topic)
+            is_held.set()
             release.wait(30)
         connection.close()
 
     thread = threading.Thread(target=hold)
     thread.start()
-    held.wait(30)
-
-    async def scene() -> Written:
-        blocked = asyncio.create_task(groupcommit.write(make_append("held")))
-        while not groupcommit.groups_under_way():
-            await asyncio.sleep(0)
-        free = await groupcommit.write(make_append("free"))
-        assert not blocked.done()
+    is_held.wait(30)
+    try:
+        yield release
+    finally:
         release.set()
-        await blocked
-        return free
+        thread.join()
 
-    assert run(scene()).first_seq == 1
-    thread.join()
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0)
+
+
+def test_a_topic_that_somebody_holds_does_not_hold_up_the_others():
+    services.ensure_topics(["held", "free"])
+    with held("held") as release:
+
+        async def scene() -> Written:
+            blocked = asyncio.create_task(groupcommit.write(make_append("held")))
+            await until(lambda: groupcommit.groups_under_way() == 1)
+            free = await groupcommit.write(make_append("free"))
+            assert not blocked.done()
+            release.set()
+            await blocked
+            return free
+
+        assert run(scene()).first_seq == 1
+
+
+def test_however_many_write_to_it_and_whenever_the_others_come():
+    services.ensure_topics(["held", "free"])
+    with held("held") as release:
+
+        async def scene() -> tuple[list[int], list[int]]:
+            loop = asyncio.get_running_loop()
+            blocked, free = [], []
+            for _ in range(20):
+                blocked.append(asyncio.create_task(groupcommit.write(make_append("held"))))
+                # Each time the group that is stuck has been found to be.
+                await until(lambda: groupcommit.groups_under_way() > 0)
+                await until(lambda: groupcommit._committers[loop]._moving == 0)
+                free.append((await groupcommit.write(make_append("free"))).first_seq)
+                await until(lambda: groupcommit.groups_under_way() == 1)
+            assert not any(task.done() for task in blocked)
+            release.set()
+            return free, [written.first_seq for written in await asyncio.gather(*blocked)]
+
+        free, blocked = run(scene())
+    assert free == list(range(1, 21))
+    assert sorted(blocked) == list(range(1, 21))
 
 
 def test_a_write_whose_caller_has_gone_is_made_all_the_same():
