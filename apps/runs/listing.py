@@ -17,8 +17,6 @@ from apps.core.errors import Invalid
 from apps.runs.models import Run
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
-
     from apps.access.auth import Caller
     from apps.runs.models import RunQuerySet
     from apps.runs.states import RunState
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 # Ids are made a moment before the row's created_at is read; the exact comparison stands beside the id bound.
 _ID_SLACK_S = 60
 _UUID7_LOW = 0x7000_8000_0000_0000_0000
+# So many runs are looked through before a limited key's names are: whose runs are a good part of all has its page in them.
+NEAR = 500
 # Most names whose newest runs are compared for one page: about 10 ms. A key that sees more is given the page by a walk
 # through all runs, many of which will be its own.
 MOST_NAMES = 1000
@@ -114,23 +114,35 @@ def runs_page(
 
 def _first(
     rows: RunQuerySet, caller: Caller, chosen: RunFilter, order: str, count: int
-) -> QuerySet[Run, tuple[Any, ...]]:
+) -> list[tuple[Any, ...]]:
     """Take the first `count` rows that the caller may see; each part reads an index of its own in that order."""
-    is_narrow = chosen.op_definition or chosen.topic or chosen.execution_id
-    names = None if is_narrow or not caller.prefixes else visible_names(caller)
-    if names is not None:
-        rows = rows.in_states(*chosen.states) if chosen.states else rows
-        parts = [rows.filter(pk__in=_ids_under(names, rows, order, count))]
-    else:
-        rows = rows.visible_to(caller.prefixes, caller.owner)
-        parts = [rows.in_states(state) for state in chosen.states] if chosen.states else [rows]
+    if caller.prefixes and not (chosen.op_definition or chosen.topic or chosen.execution_id):
+        return _first_of_limited(rows, caller, chosen, order, count)
+    rows = rows.visible_to(caller.prefixes, caller.owner)
+    parts = [rows.in_states(state) for state in chosen.states] if chosen.states else [rows]
     if len(parts) > 1:
         first, *others = (part.order_by(order).values_list("pk")[:count] for part in parts)
         parts = [rows.filter(pk__in=first.union(*others, all=True))]
-    return parts[0].order_by(order).values_list(*_COLUMNS)[:count]
+    return list(parts[0].order_by(order).values_list(*_COLUMNS)[:count])
 
 
 # --- what a key limited to prefixes sees ---------------------------------------------------------
+
+
+def _first_of_limited(
+    rows: RunQuerySet, caller: Caller, chosen: RunFilter, order: str, count: int
+) -> list[tuple[Any, ...]]:
+    """Take the first `count` rows that a limited key may see: of the nearest NEAR, else by the names it sees."""
+    rows = rows.in_states(*chosen.states) if chosen.states else rows
+    visible = rows.visible_to(caller.prefixes, caller.owner)
+    near = visible.filter(pk__in=rows.order_by(order).values("pk")[:NEAR])
+    page = list(near.order_by(order).values_list(*_COLUMNS)[:count])
+    if len(page) == count:
+        return page
+    names = visible_names(caller)
+    if names is not None:
+        visible = rows.filter(pk__in=_ids_under(names, rows, order, count))
+    return list(visible.order_by(order).values_list(*_COLUMNS)[:count])
 
 
 @dataclass(frozen=True, slots=True)
