@@ -11,6 +11,7 @@ import time_machine
 from tests.cast import make_key
 from tests.contract.topics.conftest import refused
 from tests.contract.topics.queue_client import Queue
+from tests.contract.topics.sse import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -318,3 +319,44 @@ def test_claims_need_read_and_write(api: Api, transactional_db: None):
     stranger = make_key("stranger", "read+write+delete+admin", "other.")
     refused(api.post("/v0/topics/team.q/claim", {"node": "w"}, key=stranger), 403, "forbidden")
     refused(api.post("/v0/topics/team.q/claim", {"node": "w"}), 401, "unauthorized")
+
+
+# --- queues that routers feed (§16.4) --------------------------------------------------------
+
+
+def feed(api: Api, **router: Any) -> None:
+    answer = api.put("/v0/routers/r", {"source": "source", "dest": "q", **router})
+    assert answer.status_code == 201, answer.text
+
+
+def test_a_claim_gets_what_was_written_to_the_source_of_a_router(api: Api):
+    queue = Queue(api)
+    feed(api)
+    for n in range(20):
+        api.write("source", n)
+        [job] = queue.claim()
+        assert job["data"] == n
+        assert queue.ack(job["$seq"])["acked"] == 1
+
+
+def test_an_ack_makes_room_for_what_a_router_could_not_place(api: Api):
+    """§16.4, backpressure: nothing is skipped."""
+    queue = Queue(api, discard="reject", cap_records=2)
+    feed(api)
+    api.write("source", *range(7))
+    done = []
+    while jobs := queue.claim(9):
+        assert len(jobs) <= 2
+        done += [job["data"] for job in jobs]
+        queue.ack(*[job["$seq"] for job in jobs])
+    assert done == list(range(7))
+
+
+def test_a_work_stream_is_sent_what_routers_bring(api: Api):
+    Queue(api)
+    feed(api)
+    with Stream(api, "/v0/topics/q/work?node=w&max=9") as stream:
+        stream.block()
+        api.write("source", "a", "b")
+        stream.expect("job", data="a")
+        stream.expect("job", data="b")
