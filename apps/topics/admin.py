@@ -7,16 +7,15 @@ from django.http import HttpResponseRedirect
 from django.shortcuts import render
 from django.template.loader import render_to_string
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
-from apps.access.auth import caller_of_user
 from apps.core import clock
 from apps.core.errors import GyozaError
 from apps.topics import config, predicates, queries, services
 from apps.topics.forms import NothingForm, RetentionForm, TrimForm
 from apps.topics.models import Topic
 from apps.topics.queues.admin import QueueAdmin
+from apps.topics.readonly import ReadOnlyAdmin, caller_of
 from apps.topics.routers.admin import RouterAdmin
 
 if TYPE_CHECKING:
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from django import forms
     from django.http import HttpRequest, HttpResponse
 
-    from apps.access.auth import Caller
     from apps.topics.queries import Stored
 
 # Django looks for an app's admin pages here.
@@ -35,23 +33,18 @@ __all__ = ["QueueAdmin", "RouterAdmin", "TopicAdmin"]
 LAST_RECORDS = 20
 
 
-def _caller(request: HttpRequest) -> Caller:
-    return caller_of_user(request.user)  # type: ignore[arg-type]
-
-
 def _table(records: list[Stored]) -> str:
     rows = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records[::-1]]
     return render_to_string("topics/admin_records.html", {"rows": rows})
 
 
 @admin.register(Topic)
-class TopicAdmin(ModelAdmin):  # type: ignore[misc]
+class TopicAdmin(ReadOnlyAdmin):
     list_display = ("name", "kind", "head", "count", "bytes", "durability", "last_write")
     list_filter = ("kind", "durability")
     search_fields = ("name__startswith",)
     search_help_text = "The beginning of a name."
     ordering = ("name",)
-    show_full_result_count = False
     readonly_fields = ("last_write", "last_records")
     actions_detail = ("change_retention", "delete_records", "delete_topic")
     fieldsets = (
@@ -74,23 +67,11 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
         ("Last records", {"fields": ("last_records",)}),
     )
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _caller(request).may("read")
-
     def has_configure_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _caller(request).may("admin")
+        return caller_of(request).may("admin")
 
     def has_remove_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _caller(request).may("delete")
+        return caller_of(request).may("delete")
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -109,7 +90,7 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
     def change_retention(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def change(topic: Topic, given: dict[str, Any]) -> str:
             wanted = config.of(topic, **given)
-            services.configure_topic(topic=topic.name, wanted=wanted, caller=_caller(request))
+            services.configure_topic(topic=topic.name, wanted=wanted, caller=caller_of(request))
             return f"{topic}: retention changed."
 
         question = "What the new limits don't keep is gone at once, and for good."
@@ -122,7 +103,7 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
                 topic=topic.name,
                 before_seq=given["before_seq"],
                 match=predicates.parse(given["match"]) if given["match"] else None,
-                caller=_caller(request),
+                caller=caller_of(request),
             )
             return f"{topic}: {removed.deleted} records deleted."
 
@@ -132,7 +113,7 @@ class TopicAdmin(ModelAdmin):  # type: ignore[misc]
     @action(description="Delete topic", url_path="remove", permissions=["remove"])  # type: ignore[untyped-decorator]
     def delete_topic(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def change(topic: Topic, given: dict[str, Any]) -> str:
-            done = services.delete_topic(topic=topic.name, caller=_caller(request))
+            done = services.delete_topic(topic=topic.name, caller=caller_of(request))
             routers = ", ".join(done.routers_removed)
             return f"{topic} deleted" + (f", and the routers {routers}." if routers else ".")
 

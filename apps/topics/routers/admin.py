@@ -1,33 +1,29 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from django.contrib import admin, messages
-from unfold.admin import ModelAdmin
+from django.contrib import admin
 
-from apps.access.auth import caller_of_user
 from apps.core import clock
-from apps.core.errors import GyozaError
 from apps.topics.models import Router
+from apps.topics.readonly import ReadOnlyAdmin, caller_of, once
 from apps.topics.routers import queries, services
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-    from apps.access.auth import Caller
     from apps.topics.routers.queries import RouterLag
 
 
 @admin.register(Router)
-class RouterAdmin(ModelAdmin):  # type: ignore[misc]
+class RouterAdmin(ReadOnlyAdmin):
     list_display = ("name", "source", "dest", "filter", "guarantee", "forwarded_total", "behind")
     list_filter = ("guarantee",)
     list_select_related = ("source", "dest")
     search_fields = ("name__startswith",)
     search_help_text = "The beginning of a name."
     ordering = ("name",)
-    show_full_result_count = False
     actions = ("delete_routers",)
     readonly_fields = ("filter", "behind", "since", "waits_for_room")
     fieldsets = (
@@ -48,20 +44,8 @@ class RouterAdmin(ModelAdmin):  # type: ignore[misc]
         ),
     )
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return _caller(request).may("read")
-
     def has_remove_permission(self, request: HttpRequest) -> bool:
-        return _caller(request).may("delete")
+        return caller_of(request).may("delete")
 
     @admin.display
     def filter(self, router: Router) -> str:
@@ -85,24 +69,15 @@ class RouterAdmin(ModelAdmin):  # type: ignore[misc]
         description="Delete; what is not copied yet is not copied", permissions=["remove"]
     )
     def delete_routers(self, request: HttpRequest, queryset: QuerySet[Router]) -> None:
-        deleted = []
-        for router in queryset:
-            try:
-                services.delete_router(router=router.name, caller=_caller(request))
-                deleted.append(router.name)
-            except GyozaError as exc:
-                self.message_user(request, f"{router}: {exc.message}", messages.WARNING)
-        if deleted:
-            self.message_user(request, f"Deleted {', '.join(deleted)}", messages.SUCCESS)
-
-
-def _caller(request: HttpRequest) -> Caller:
-    return caller_of_user(request.user)  # type: ignore[arg-type]
+        caller = caller_of(request)
+        self.apply(
+            request,
+            queryset,
+            "Deleted",
+            lambda router: services.delete_router(router=router.name, caller=caller),
+        )
 
 
 def _lag(router: Router) -> RouterLag:
-    """Ask once: the theme asks for each field several times."""
-    if "_lag" not in router.__dict__:
-        router.__dict__["_lag"] = queries.lag_of(router.name)
-    found: RouterLag = router.__dict__["_lag"]
+    found: RouterLag = once(router, "lag", lambda: queries.lag_of(router.name))
     return found
