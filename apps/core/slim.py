@@ -148,17 +148,17 @@ async def _send_all(response: Any, send: Send, *, is_head: bool) -> None:
         source = response.parts if isinstance(response, StreamResponse) else response
         async with contextlib.aclosing(aiter(source)) as parts:
             async for part in parts:
-                for piece in _pieces(part):
-                    # Waits while the client takes nothing; the server ends that (`stack.protocol`).
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                # Waits while the client takes nothing; the server ends that (`stack.protocol`).
+                if len(part) <= PIECE_BYTES:
+                    await send({"type": "http.response.body", "body": part, "more_body": True})
+                else:
+                    for piece in _pieces(part):
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})
 
 
-def _pieces(part: bytes) -> Iterator[bytes | memoryview]:
+def _pieces(part: bytes) -> Iterator[memoryview]:
     """Cut what is long: the server copies whole what it sends, before it learns that nobody takes it."""
-    if len(part) <= PIECE_BYTES:
-        yield part
-        return
     view = memoryview(part)
     for start in range(0, len(view), PIECE_BYTES):
         yield view[start : start + PIECE_BYTES]

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from apps.core import lifespan, sql
+from apps.core.sse import connections
 from apps.topics import commits, eviction
 from apps.topics.exposition import Series, counter, gauge, histogram, labelled
 from apps.topics.queues import queries as queue_queries
 from apps.topics.routers import queries as router_queries
 from apps.topics.states import Durability, TopicKind
+from apps.topics.watch import sessions
 
 if TYPE_CHECKING:
     from apps.topics.commits import Commits
@@ -52,16 +54,6 @@ async def gather(*, by_topic: bool) -> Figures | None:
         return None
 
 
-async def count_watch_sessions() -> int:
-    """Return how many watch sessions are stored."""
-    return 0
-
-
-def open_streams() -> int:
-    """Return how many streams are open in this process."""
-    return 0
-
-
 def as_series(found: Figures | None, wal: Commits = commits.here) -> list[Series]:
     """Return the series for Prometheus; without Postgres those of this process."""
     return [*(_of_system(found) if found else []), *_of_process(found), *_of_writer(wal)]
@@ -80,7 +72,7 @@ def as_json(found: Figures | None, wal: Commits = commits.here) -> dict[str, JSO
             "queue_topics": found.queues,
             "queue_leases_in_flight": found.leases,
         }
-    shown["sse_connections"] = open_streams()
+    shown["sse_connections"] = connections.count()
     if found:
         shown["watch_sessions"] = found.watch_sessions
     return {
@@ -117,7 +109,7 @@ async def _gather(*, by_topic: bool) -> Figures:
         routers=await router_queries.count_routers(),
         lags=await router_queries.router_lags(limit=MOST_ROUTERS) if by_topic else [],
         leases=await queue_queries.count_leases(),
-        watch_sessions=await count_watch_sessions(),
+        watch_sessions=await sessions.count(),
         first=first,
         first_queues=await queue_queries.queue_counters(queues) if queues else {},
     )
@@ -213,7 +205,11 @@ def _of_queues(found: Figures) -> list[Series]:
 
 def _of_process(found: Figures | None) -> list[Series]:
     return [
-        gauge("topics_sse_connections", "Open streams of this process.", open_streams()),
+        gauge(
+            "topics_sse_connections",
+            "Open streams and sockets of this process.",
+            connections.count(),
+        ),
         gauge("topics_ready", "1 if requests can be served.", int(_is_ready(found))),
         gauge("topics_recovery_progress", "How far recovery is, 0 to 1.", int(found is not None)),
         counter("topics_uptime_ms", "Age of this process.", lifespan.uptime_ms()),

@@ -12,13 +12,11 @@ from apps.core.sse import frames, wakeups
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-    from contextlib import AbstractContextManager
     from uuid import UUID
 
 RETRY_MS = 2000
 # Proxies close what is silent for a minute; and a lost wake-up costs no more than this.
 HEARTBEAT_SECONDS = 15.0
-SHUTDOWN = frames.comment("end reason=shutdown")
 
 
 class Step(NamedTuple):
@@ -29,10 +27,39 @@ class Step(NamedTuple):
     is_over: bool = False
 
 
-class News(Protocol):
-    """What a stream waits for; `core.sse.subscription.Subscription` is one."""
+class Source(Protocol):
+    """What a stream is made of."""
 
-    async def wait(self, timeout: float) -> bool: ...
+    async def open(self) -> Callable[[], Awaitable[Step]] | None:
+        """Return how to read what there is to send; None if nothing ever will be."""
+
+    async def wait(self, timeout: float) -> bool:
+        """Wait for news, at most `timeout` seconds."""
+
+    def close(self) -> None:
+        """Give back what the stream holds."""
+
+    def farewell(self) -> bytes:
+        """Return what is said last when the process stops."""
+
+
+class _Channels:
+    """The plain source: reads again whenever something is said on its channels."""
+
+    def __init__(self, channels: Sequence[str], read: Callable[[], Awaitable[Step]]) -> None:
+        self._subscription = wakeups.subscribe(*channels)
+        self._read = read
+        self.wait = self._subscription.wait
+
+    async def open(self) -> Callable[[], Awaitable[Step]]:
+        self._subscription.__enter__()
+        return self._read
+
+    def close(self) -> None:
+        self._subscription.__exit__()
+
+    def farewell(self) -> bytes:
+        return frames.comment("end reason=shutdown")
 
 
 def follow(
@@ -42,25 +69,22 @@ def follow(
     heartbeat: float = HEARTBEAT_SECONDS,
 ) -> AsyncIterator[bytes]:
     """Yield the frames that `read` finds, read again whenever one of `channels` is announced."""
-    return follow_news(wakeups.subscribe(*channels), read, heartbeat=heartbeat)
+    return follow_source(_Channels(channels, read), heartbeat=heartbeat)
 
 
-async def follow_news(
-    news: AbstractContextManager[News],
-    read: Callable[[], Awaitable[Step]],
-    *,
-    heartbeat: float = HEARTBEAT_SECONDS,
-    farewell: Callable[[], bytes] = lambda: SHUTDOWN,
+async def follow_source(
+    source: Source, *, heartbeat: float = HEARTBEAT_SECONDS
 ) -> AsyncGenerator[bytes]:
-    """Yield the frames that `read` finds, until it says that the stream is over or the process stops.
+    """Yield the frames that a source has, until it says that the stream is over or the process stops.
 
-    The log is read again at every heartbeat: a lost wake-up costs time, never an event. No connection to Postgres is
-    held while waiting.
+    It is read again at every heartbeat: a lost wake-up costs time, never an event. No connection to Postgres is held
+    while waiting.
     """
-    with news as heard:
+    try:
         yield frames.retry(RETRY_MS)
+        read = await source.open()
         silent_since = time.monotonic()
-        while True:
+        while read is not None:
             step = await read()
             if step.frames:
                 # In one piece: what a frame costs is its way to the socket.
@@ -69,16 +93,18 @@ async def follow_news(
             if step.is_over:
                 return
             if lifespan.is_draining():
-                yield farewell()
+                yield source.farewell()
                 return
             if step.has_more:
                 continue
             silence = time.monotonic() - silent_since
             if silence < heartbeat:
-                await heard.wait(heartbeat - silence)
+                await source.wait(heartbeat - silence)
             if time.monotonic() - silent_since >= heartbeat:
                 yield frames.comment("hb")
                 silent_since = time.monotonic()
+    finally:
+        source.close()
 
 
 class StreamResponse(StreamingHttpResponse):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Protocol, Self
+
+from apps.core.sse.bell import Bell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +28,11 @@ class Subscription:
     A channel that ends in `*` stands for all that begin like it.
     """
 
-    __slots__ = ("_event", "_hub", "channels")
+    __slots__ = ("_bell", "_hub", "channels")
 
     def __init__(self, hub: Switchboard, channels: Iterable[str]) -> None:
         self._hub = hub
-        self._event = asyncio.Event()
+        self._bell = Bell()
         self.channels = tuple(channels)
 
     def __enter__(self) -> Self:
@@ -40,10 +41,11 @@ class Subscription:
 
     def __exit__(self, *_: object) -> None:
         self._hub.remove(self)
+        self._bell.close()
 
     def wake(self, channel: str) -> None:
         """Let `wait` return; from the event loop only."""
-        self._event.set()
+        self._bell.ring()
 
     async def wait(self, timeout: float) -> bool:
         """Wait for news, at most `timeout` seconds; say whether there may be some, and forget it.
@@ -51,10 +53,6 @@ class Subscription:
         While Redis is away it says so after a second, because news of other processes can't be heard.
         """
         blind = not self._hub.hears
-        try:
-            async with asyncio.timeout(min(timeout, BLIND_SECONDS) if blind else timeout):
-                await self._event.wait()
-        except TimeoutError:
-            return blind and timeout > BLIND_SECONDS
-        self._event.clear()
-        return True
+        if await self._bell.wait(min(timeout, BLIND_SECONDS) if blind else timeout):
+            return True
+        return blind and timeout > BLIND_SECONDS

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import msgspec
@@ -17,6 +17,7 @@ import psycopg
 from apps.core import lifespan, pgarray, sql
 from apps.core.errors import GyozaError
 from apps.core.sse import wakeups
+from apps.core.sse.bell import Bell
 from apps.core.sse.frames import Kind
 from apps.core.sse.stream import Step
 from apps.topics import eviction, names
@@ -25,6 +26,8 @@ from apps.topics.queues import desk
 from apps.topics.queues.orders import Claim
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from apps.topics.queues.orders import Claimed, Leased, Outcome
 
 log = logging.getLogger(__name__)
@@ -58,39 +61,34 @@ class Worker:
         self.is_claiming = False
         self._frames: list[bytes] = []
         self._is_over = False
-        self._news = asyncio.Event()
+        self._room: Room | None = None
+        self._bell = Bell()
+        self.wait = self._bell.wait
 
-    def __enter__(self) -> Self:
+    async def open(self) -> Callable[[], Awaitable[Step]]:
+        """Enter the queue's room, and return how to read what is delivered."""
         rooms = _rooms.setdefault(asyncio.get_running_loop(), {})
         lifespan.on_close(close)
         self._room = rooms.get(self.topic) or rooms.setdefault(self.topic, Room(rooms, self.topic))
         self._room.enter(self)
-        return self
+        return self.read
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Give back what was delivered here, at once, for whatever reason the connection ends."""
-        self._room.leave(self)
+        self._bell.close()
+        if self._room is not None:
+            self._room.leave(self)
 
     @property
     def deficit(self) -> int:
         return 0 if self.is_claiming else self.most - len(self.held)
 
-    async def wait(self, timeout: float) -> bool:
-        """Wait for jobs, at most `timeout` seconds; say whether there are some."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
-
     def wake(self) -> None:
         """Let `wait` return."""
-        self._news.set()
+        self._bell.ring()
 
     async def read(self) -> Step:
         """Return the frames that are to be sent."""
-        self._news.clear()
         frames, self._frames = self._frames, []
         return Step(frames, is_over=self._is_over)
 

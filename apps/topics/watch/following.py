@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Protocol
 
 from apps.core.sse.stream import Step
 from apps.topics.retention import Gap
@@ -13,8 +12,9 @@ from apps.topics.watch import pages
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from apps.core.sse.bell import Bell
     from apps.topics.queries import JsonPage
-    from apps.topics.watch.pages import Reading, Selection, Tail
+    from apps.topics.watch.pages import Reading, Selection, Spot, Tail
     from apps.topics.watch.positions import Position
 
 # After so many pages, a topic that is written as fast as it is told lets the others have their turn.
@@ -26,7 +26,7 @@ class Dialect(Protocol):
 
     def records(self, name: str, reading: Reading, page: JsonPage, from_seq: int) -> bytes: ...
     def lost(self, name: str, gap: Gap, *, is_first: bool) -> bytes: ...
-    def caught_up(self, name: str, head: int) -> bytes: ...
+    def caught_up(self, name: str, reading: Reading, head: int) -> bytes: ...
     def deleted(self, name: str, head: int) -> bytes: ...
 
 
@@ -43,6 +43,8 @@ class _Followed:
     is_caught_up: bool = False
     # Pages since it was last caught up.
     pages: int = 0
+    # Where it waits for more.
+    spot: Spot | None = None
 
     @property
     def turns(self) -> int:
@@ -55,20 +57,21 @@ class Follower:
     Positions may be shared with other connections of a session, which then divide the records between them.
     """
 
-    def __init__(self, dialect: Dialect, *, ends: bool = True) -> None:
+    def __init__(self, dialect: Dialect, bell: Bell, *, ends: bool = True) -> None:
         self._dialect = dialect
+        # Rung when there is something to read.
+        self._bell = bell
         # Whether it is over when every topic is gone.
         self._ends = ends
         self._tails = pages.current()
         self._topics: dict[str, _Followed] = {}
         self._pending: set[str] = set()
-        self._news = asyncio.Event()
         self._is_stopped = False
+        # Set with whatever is told; whoever stores positions resets it.
+        self.has_moved = False
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
+        """Follow nothing any more."""
         for name in list(self._topics):
             self.remove(name)
 
@@ -85,40 +88,40 @@ class Follower:
         followed = self._topics.pop(name, None)
         self._pending.discard(name)
         if followed is not None:
-            followed.tail.leave(self)
+            followed.tail.leave(self, followed.spot)
         return followed is not None
 
     def wake(self, name: str) -> None:
         """Look at a topic again."""
         if name in self._topics:
             self._pending.add(name)
-            self._news.set()
+            self._bell.ring()
 
     def stop(self) -> None:
         """End the stream: another has taken its place."""
         self._is_stopped = True
-        self._news.set()
-
-    async def wait(self, timeout: float) -> bool:
-        """Wait for news, at most `timeout` seconds; say whether there is some."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._news.wait()
-        except TimeoutError:
-            return False
-        return True
+        self._bell.ring()
 
     async def read(self) -> Step:
         """Return what there is to tell now: of the next topic that has something, a page at a time."""
-        self._news.clear()
-        waiting: set[str] = set()
-        while not self._is_stopped and (names := self._pending - waiting):
-            name = next(iter(names)) if len(names) == 1 else min(names, key=self._turn)
-            told = await self._look(name, self._topics[name])
-            if told is None:
-                # Postgres is away; the tail says when to try again.
-                waiting.add(name)
-            elif told:
+        while self._pending and not self._is_stopped:
+            one_of = iter(self._pending)
+            name = next(one_of) if len(self._pending) == 1 else min(one_of, key=self._turn)
+            followed = self._topics[name]
+            after = followed.position.seq
+            reading = followed.tail.read(after, followed.selection, not_before=followed.not_before)
+            if not reading.is_done:
+                await reading.wait()
+            if reading.error is not None:
+                raise reading.error
+            if self._topics.get(name) is not followed or followed.position.seq != after:
+                continue  # unsubscribed meanwhile, or told by another connection of the session
+            if reading.has_failed:
+                self._park(name, followed, reading)  # Postgres is away; the tail tries again
+                continue
+            told = self._tell(name, followed, reading)
+            if told:
+                self.has_moved = True
                 return Step(told, has_more=bool(self._pending), is_over=self._is_over)
         return Step([], is_over=self._is_over)
 
@@ -129,23 +132,15 @@ class Follower:
     def _turn(self, name: str) -> tuple[int, str]:
         return self._topics[name].turns, name
 
-    async def _look(self, name: str, followed: _Followed) -> list[bytes] | None:
-        """Read a topic once and return what is to be told; None if that has to wait."""
-        position = followed.position
-        after = position.seq
-        reading = followed.tail.read(after, followed.selection, not_before=followed.not_before)
-        await reading.wait()
-        if reading.has_failed:
-            return None
-        if self._topics.get(name) is not followed or position.seq != after:
-            return []  # unsubscribed meanwhile, or told by another connection of the session
-        page = reading.page
+    def _tell(self, name: str, followed: _Followed, reading: Reading) -> list[bytes]:
+        """Return what a page has to tell, with the position moved behind it."""
+        position, page = followed.position, reading.page
         if page is None:
             self.remove(name)
             return [self._dialect.deleted(name, position.head)]
-        if page.topic_id != position.incarnation or after > page.marks.head:
+        if page.topic_id != position.incarnation or position.seq > page.marks.head:
             return [self._tell_recreation(name, followed, page)]
-        return self._tell(name, followed, reading, page)
+        return self._tell_page(name, followed, reading, page)
 
     def _tell_recreation(self, name: str, followed: _Followed, page: JsonPage) -> bytes:
         """⚑21: another topic has the name now, however far it has come; it is read from its beginning."""
@@ -158,7 +153,7 @@ class Follower:
         is_first, followed.is_first = followed.is_first, False
         return self._dialect.lost(name, gap, is_first=is_first)
 
-    def _tell(
+    def _tell_page(
         self, name: str, followed: _Followed, reading: Reading, page: JsonPage
     ) -> list[bytes]:
         position, gap = followed.position, page.gap
@@ -176,10 +171,18 @@ class Follower:
         followed.pages += 1
         if told:
             followed.is_caught_up = False
-        if page.caught_up and not followed.tail.has_changed_since(reading):
-            self._pending.discard(name)
-            followed.pages = 0
-            if not followed.is_caught_up:
-                followed.is_caught_up = True
-                told.append(self._dialect.caught_up(name, page.marks.head))
+        if not page.caught_up:
+            return told
+        has_changed = followed.tail.has_changed_since(reading)
+        if not (has_changed or followed.is_caught_up):
+            followed.is_caught_up = True
+            told.append(self._dialect.caught_up(name, reading, page.marks.head))
+        if not has_changed or not followed.tail.is_rested:
+            self._park(name, followed, reading)
         return told
+
+    def _park(self, name: str, followed: _Followed, reading: Reading) -> None:
+        self._pending.discard(name)
+        followed.pages = 0
+        followed.spot = (followed.position.seq, followed.selection)
+        followed.tail.park(self, followed.spot, reading)

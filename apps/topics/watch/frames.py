@@ -71,11 +71,9 @@ class Frames:
 
     def records(self, name: str, reading: Reading, page: JsonPage, from_seq: int) -> bytes:
         where = encode_id(self._positions)
-        # Equal ids of simple sessions are one object.
-        if reading.sent_id is not where:
-            data = record_data(name, reading, page, from_seq)
-            reading.sent_id, reading.sent = where, RECORD.frame(b"{" + data, id=where)
-        return reading.sent
+        return _made(reading, RECORD, where) or _kept(
+            reading, RECORD, where, b"{" + record_data(name, reading, page, from_seq)
+        )
 
     def lost(self, name: str, gap: Gap, *, is_first: bool) -> bytes:
         reason = "from_seq_too_old" if is_first and gap.reason in _TOO_OLD else gap.reason
@@ -84,9 +82,11 @@ class Frames:
         data = b"{" + tombstone_data(name, gap, reason)
         return TOMBSTONE.frame(data, id=encode_id(self._positions, said=said))
 
-    def caught_up(self, name: str, head: int) -> bytes:
-        data = b'{"topic":"%b","head_seq":%d}' % (name.encode(), head)
-        return CAUGHT_UP.frame(data, id=encode_id(self._positions))
+    def caught_up(self, name: str, reading: Reading, head: int) -> bytes:
+        where = encode_id(self._positions)
+        return _made(reading, CAUGHT_UP, where) or _kept(
+            reading, CAUGHT_UP, where, b'{"topic":"%b","head_seq":%d}' % (name.encode(), head)
+        )
 
     def deleted(self, name: str, head: int) -> bytes:
         data = b'{"topic":"%b","head_seq":%d,"reason":"deleted"}' % (name.encode(), head)
@@ -96,3 +96,16 @@ class Frames:
         """Return the last frame of a stream that the server ends."""
         data = b'{"code":"server_shutting_down","message":"the server is stopping"}'
         return ERROR.frame(data, id=encode_id(self._positions))
+
+
+def _made(reading: Reading, kind: Kind, where: str) -> bytes | None:
+    """Return the frame that another watcher has made of a read, if it has the same id."""
+    made = reading.made.get(kind.event)
+    # Equal ids of simple sessions are one object.
+    return made[1] if made is not None and made[0] is where else None
+
+
+def _kept(reading: Reading, kind: Kind, where: str, data: bytes) -> bytes:
+    frame = kind.frame(data, id=where)
+    reading.made[kind.event] = (where, frame)
+    return frame

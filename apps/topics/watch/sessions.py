@@ -177,6 +177,12 @@ async def keep(notes: Mapping[str, tuple[int, bytes | None, int]]) -> set[str]:
     return {row["wid"] for row in kept.rows}
 
 
+async def count() -> int:
+    """Return how many sessions are stored."""
+    found = await sql.run_async("topics/count_watches", now=eviction.now_ms())
+    return int(found.rows[0]["sessions"])
+
+
 def encode_positions(positions: Mapping[str, Position]) -> bytes:
     """Return positions as they are stored."""
     return msgspec.json.encode(

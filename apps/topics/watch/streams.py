@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import psycopg
 
 from apps.core import lifespan
-from apps.core.sse.stream import follow_news
+from apps.core.sse.bell import Bell
+from apps.core.sse.stream import follow_source
 from apps.topics.watch import sessions
 from apps.topics.watch.following import Follower
 from apps.topics.watch.frames import Frames
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from apps.core.sse.stream import Step
     from apps.topics.watch.positions import Position, Told
@@ -41,35 +41,41 @@ _ENDED_SECONDS = 0.05
 _keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, Keeper] = WeakKeyDictionary()
 
 
-async def frames_of(session: Session, told: dict[str, Told] | None) -> AsyncIterator[bytes]:
+def frames_of(session: Session, told: dict[str, Told] | None) -> AsyncIterator[bytes]:
     """Yield the frames of a session, from where its client says it was told to."""
-    keeper = _keepers.setdefault(asyncio.get_running_loop(), Keeper())
-    live = await keeper.open(session, told)
-    if live is None:
-        return  # gone, or taken over, at this very moment
-    dialect = Frames(live.positions)
-    follower = Follower(dialect)
-    follower.add(live.positions, session.subscription.selection)
-    live.followers.add(follower)
+    return follow_source(_Stream(session, told), heartbeat=session.subscription.heartbeat_ms / 1000)
 
-    async def read() -> Step:
-        step = await follower.read()
-        live.has_moved |= bool(step.frames)
-        return step
 
-    following = follow_news(
-        follower,
-        read,
-        heartbeat=session.subscription.heartbeat_ms / 1000,
-        farewell=dialect.farewell,
-    )
-    try:
-        async with aclosing(following):
-            async for part in following:
-                yield part
-    finally:
-        live.followers.discard(follower)
-        keeper.ended(live)
+class _Stream:
+    """A stream of a session."""
+
+    def __init__(self, session: Session, told: dict[str, Told] | None) -> None:
+        self._session = session
+        self._told = told
+        self._keeper = _keepers.setdefault(asyncio.get_running_loop(), Keeper())
+        self._live: _Live | None = None
+        self._bell = Bell()
+        self.wait = self._bell.wait
+
+    async def open(self) -> Callable[[], Awaitable[Step]] | None:
+        live = await self._keeper.open(self._session, self._told)
+        if live is None:
+            return None  # gone, or taken over, at this very moment
+        self._dialect = Frames(live.positions)
+        self._follower = Follower(self._dialect, self._bell)
+        self._follower.add(live.positions, self._session.subscription.selection)
+        live.followers.add(self._follower)
+        self._live = live
+        return self._follower.read
+
+    def close(self) -> None:
+        self._bell.close()
+        if self._live is not None:
+            self._follower.close()
+            self._keeper.ended(self._live, self._follower)
+
+    def farewell(self) -> bytes:
+        return self._dialect.farewell()
 
 
 class _Live:
@@ -83,10 +89,20 @@ class _Live:
         # Streams that the row counts for this process; those that have ended are to be written down.
         self.counted = 0
         self.ended = 0
-        self.has_moved = False
+        self.is_to_be_kept = False
         self.kept_at = time.monotonic()
 
+    def take_moves(self) -> bytes | None:
+        """Return the positions to be stored, if they have moved since they were."""
+        if not (self.is_to_be_kept or any(follower.has_moved for follower in self.followers)):
+            return None
+        self.is_to_be_kept = False
+        for follower in self.followers:
+            follower.has_moved = False
+        return sessions.encode_positions(self.positions)
+
     def stop(self) -> None:
+        """End the streams: others have taken their place."""
         for follower in self.followers:
             follower.stop()
 
@@ -140,30 +156,30 @@ class Keeper:
             lifespan.on_close(close)
         return known
 
-    def ended(self, live: _Live) -> None:
+    def ended(self, live: _Live, follower: Follower | None = None) -> None:
         """Note that a stream has ended."""
+        if follower is not None:
+            live.followers.discard(follower)
         live.ended += 1
-        live.has_moved = True
+        live.is_to_be_kept = True
         self._soon.set()
 
     async def write_down(self) -> None:
         """Store what has changed since the last time."""
         now = time.monotonic()
-        noted = {
-            live: (live.epoch, _moved(live), live.ended)
-            for live in self._live.values()
-            if live.has_moved or now - live.kept_at > _IN_USE_SECONDS
-        }
+        noted = {}
+        for live in self._live.values():
+            moved = live.take_moves()
+            if moved is not None or now - live.kept_at > _IN_USE_SECONDS:
+                noted[live] = (live.epoch, moved, live.ended)
         if not noted:
             return
-        for live in noted:
-            live.has_moved = False
         try:
             kept = await sessions.keep({live.wid: note for live, note in noted.items()})
         except psycopg.Error as exc:
             log.warning("positions of watch sessions could not be stored: %s", exc)
             for live in noted:
-                live.has_moved = True
+                live.is_to_be_kept = True
             return
         for live, (_, _, ended) in noted.items():
             live.kept_at = now
@@ -176,11 +192,11 @@ class Keeper:
 
     async def close(self) -> None:
         """Store what is left, and stop."""
+        if self._openings:
+            await asyncio.wait(self._openings)
         if self._writer is not None:
             self._writer.cancel()
             await asyncio.wait({self._writer})
-        if self._openings:
-            await asyncio.wait(self._openings)
         await self.write_down()
 
     def _forget(self, live: _Live) -> None:
@@ -211,7 +227,3 @@ async def close() -> None:
     keeper = _keepers.pop(asyncio.get_running_loop(), None)
     if keeper is not None:
         await keeper.close()
-
-
-def _moved(live: _Live) -> bytes | None:
-    return sessions.encode_positions(live.positions) if live.has_moved else None

@@ -664,3 +664,14 @@ def test_streams_wait_for_postgres(api: Api, monkeypatch: pytest.MonkeyPatch):
             )
         append_events([NewEvent("t", "2")])
         stream.records(2)
+
+
+def test_metrics_count_streams_and_sessions(api: Api):
+    """§20."""
+    api.write("t", 1)
+    url = api.watch({"t": {}})
+    api.watch({"t": {}})
+    with api.follow(url) as stream:
+        stream.records(1)
+        shown = api.get("/v0/metrics", accept="application/json").json()
+        assert (shown["sse_connections"], shown["watch_sessions"]) == (1, 2)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
 from apps.core.errors import Throttled
 from apps.core.sse import connections
-from apps.core.sse.stream import Step, StreamResponse, follow_news
+from apps.core.sse.stream import Step, StreamResponse, follow_source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 
 class Silence:
@@ -22,12 +22,20 @@ class Silence:
     def __init__(self, *arrivals: bool) -> None:
         self._arrivals = list(arrivals)
         self.asked: list[float] = []
+        self.steps: list[Step] = []
+        self.is_closed = False
 
-    def __enter__(self) -> Self:
-        return self
+    async def open(self) -> Callable[[], Awaitable[Step]]:
+        return self._read
 
-    def __exit__(self, *_: object) -> None:
-        pass
+    def close(self) -> None:
+        self.is_closed = True
+
+    def farewell(self) -> bytes:
+        return b"bye"
+
+    async def _read(self) -> Step:
+        return self.steps.pop(0)
 
     async def wait(self, timeout: float) -> bool:
         self.asked.append(timeout)
@@ -38,15 +46,14 @@ class Silence:
 
 
 def heard(news: Silence, *steps: Step, heartbeat: float = 0.01) -> list[bytes]:
-    left = list(steps)
-
-    async def read() -> Step:
-        return left.pop(0)
+    news.steps = list(steps)
 
     async def scene() -> list[bytes]:
-        return [part async for part in follow_news(news, read, heartbeat=heartbeat)]
+        return [part async for part in follow_source(news, heartbeat=heartbeat)]
 
-    return asyncio.run(scene())
+    parts = asyncio.run(scene())
+    assert news.is_closed
+    return parts
 
 
 def test_the_frames_of_a_step_go_out_in_one_piece():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import ExitStack
+import itertools
+import random
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from apps.core import asyncdb
 from apps.core.sse import hub, wakeups
+from apps.core.sse.bell import Bell
+from apps.core.threads import in_thread
 from apps.topics import queries, services, touches
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events
@@ -69,7 +73,7 @@ class Heard:
         self.told.append((name, gap.reason))
         return b"."
 
-    def caught_up(self, name: str, head: int) -> bytes:
+    def caught_up(self, name: str, reading: Reading, head: int) -> bytes:
         self.told.append((name, "caught up", head))
         return b"."
 
@@ -78,17 +82,28 @@ class Heard:
         return b"."
 
 
+class Listener(Follower):
+    """A follower with its bell."""
+
+    def __init__(self, heard: Heard) -> None:
+        self.bell = Bell()
+        super().__init__(heard, self.bell)
+
+    def close(self) -> None:
+        super().close()
+        self.bell.close()
+
+
+async def hear(follower: Listener, heard: Heard, count: int) -> None:
+    """Return when so much has been told."""
+    while len(heard.told) < count:
+        await follower.bell.wait(30)
+        await drain(follower)
+
+
 async def drain(follower: Follower) -> None:
     while (await follower.read()).has_more:
         pass
-
-
-def follow(topic: str, seq: int, selection: Selection = WANTED) -> tuple[Follower, Heard]:
-    heard = Heard()
-    follower = Follower(heard)
-    incarnation = Topic.objects.get(name=topic).pk
-    follower.add({topic: Position(incarnation, seq)}, selection)
-    return follower, heard
 
 
 def test_a_hundred_watchers_at_the_end_cost_one_query_per_wake_up():
@@ -100,14 +115,13 @@ def test_a_hundred_watchers_at_the_end_cost_one_query_per_wake_up():
             listeners = []
             for _ in range(100):
                 heard = Heard()
-                follower = stack.enter_context(Follower(heard))
+                follower = stack.enter_context(closing(Listener(heard)))
                 follower.add({"t": Position(topic_id, 1)}, WANTED)
                 listeners.append((follower, heard))
-            await asyncio.gather(*(drain(follower) for follower, _ in listeners))
+            await asyncio.gather(*(hear(*one, 1) for one in listeners))
             for number in (2, 3):
-                await asyncio.to_thread(write, "t", number)
-                await asyncio.gather(*(follower.wait(30) for follower, _ in listeners))
-                await asyncio.gather(*(drain(follower) for follower, _ in listeners))
+                await in_thread(write, "t", number)
+                await asyncio.gather(*(hear(*one, 2 * number - 1) for one in listeners))
             return [heard for _, heard in listeners]
 
     heard = run(scene())
@@ -128,7 +142,7 @@ def test_watchers_who_want_something_else_read_for_themselves():
         with ExitStack() as stack:
             for selection in (WANTED, Selection(limit=1, budget=1000), WANTED):
                 heard = Heard()
-                follower = stack.enter_context(Follower(heard))
+                follower = stack.enter_context(closing(Listener(heard)))
                 follower.add({"t": Position(topic_id, 0)}, selection)
                 listeners.append((follower, heard))
             await asyncio.gather(*(drain(follower) for follower, _ in listeners))
@@ -146,14 +160,15 @@ def test_what_comes_while_a_read_is_under_way_is_not_missed():
 
     async def scene() -> list[Any]:
         heard = Heard()
-        with Follower(heard) as follower:
+        with closing(Listener(heard)) as follower:
             follower.add({"t": Position(topic_id, 1)}, WANTED)
             reading = asyncio.create_task(drain(follower))
             await asyncio.sleep(0)
             # The read has been started; this is committed before or after its snapshot.
-            await asyncio.to_thread(write, "t", 2)
+            await in_thread(write, "t", 2)
             await reading
-            await drain(follower)
+            while heard.told[-1] != ("t", "caught up", 2):
+                await hear(follower, heard, len(heard.told) + 1)
         return heard.told
 
     assert run(scene())[-2:] == [("t", 1, 2), ("t", "caught up", 2)]
@@ -167,18 +182,14 @@ def test_a_lost_wake_up_is_made_good_by_the_poll(monkeypatch: pytest.MonkeyPatch
 
     async def scene() -> list[Any]:
         heard = Heard()
-        with Follower(heard) as follower:
+        with closing(Listener(heard)) as follower:
             follower.add({"t": Position(topic_id, 1)}, WANTED)
             await drain(follower)
             monkeypatch.setattr(wakeups, "announce", lambda channels: None)
-            await asyncio.to_thread(write, "t", 2)
-            while len(heard.told) < 2:
-                await follower.wait(30)
-                await drain(follower)
-            await asyncio.to_thread(Topic.objects.all().delete)
-            while len(heard.told) < 4:
-                await follower.wait(30)
-                await drain(follower)
+            await in_thread(write, "t", 2)
+            await hear(follower, heard, 2)
+            await in_thread(Topic.objects.all().delete)
+            await hear(follower, heard, 4)
         return heard.told
 
     assert run(scene()) == [
@@ -194,10 +205,10 @@ def test_no_connection_is_held_while_waiting():
     topic_id = Topic.objects.get().pk
 
     async def scene() -> tuple[int, int]:
-        with Follower(Heard()) as follower:
+        with closing(Listener(Heard())) as follower:
             follower.add({"t": Position(topic_id, 0)}, WANTED)
             await drain(follower)
-            waiting = asyncio.create_task(follower.wait(30))
+            waiting = asyncio.create_task(follower.bell.wait(30))
             await asyncio.sleep(0)
             [pool] = asyncdb._pools.values()
             stats = pool.get_stats()
@@ -213,7 +224,7 @@ def test_the_last_watcher_takes_the_tail_with_it():
     topic_id = Topic.objects.get().pk
 
     async def scene() -> bool:
-        with Follower(Heard()) as follower:
+        with closing(Listener(Heard())) as follower:
             follower.add({"t": Position(topic_id, 0)}, WANTED)
             await drain(follower)
             assert queries.channel("t") in hub.current()._waiters
@@ -229,7 +240,7 @@ def test_a_busy_topic_lets_others_have_their_turn():
 
     async def scene() -> list[Any]:
         heard = Heard()
-        with Follower(heard) as follower:
+        with closing(Listener(heard)) as follower:
             one = Selection(limit=1, budget=1000)
             follower.add({name: Position(pk, 0) for name, pk in ids.items()}, one)
             await drain(follower)
@@ -248,7 +259,7 @@ def test_what_goes_wrong_in_a_shared_read_is_told_to_each_sharer():
         with ExitStack() as stack:
             followers = []
             for _ in range(3):
-                follower = stack.enter_context(Follower(Heard()))
+                follower = stack.enter_context(closing(Listener(Heard())))
                 follower.add({"t": Position(topic_id, 0)}, Selection(limit=-1, budget=1))
                 followers.append(follower)
             found = await asyncio.gather(*map(drain, followers), return_exceptions=True)
@@ -256,3 +267,39 @@ def test_what_goes_wrong_in_a_shared_read_is_told_to_each_sharer():
 
     [first, second, third] = run(scene())
     assert first is second is third is not type(None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_of_many_watchers_hears_everything_once_whatever_their_pace(seed: int):
+    chance = random.Random(seed)
+    write("t", 0)
+    topic_id = Topic.objects.get().pk
+    count, last = 30, 80
+
+    async def watch(listener: Listener, heard: Heard) -> None:
+        while not heard.told or heard.told[-1][-1] != last:
+            for _ in range(chance.randrange(4)):
+                await asyncio.sleep(0)
+            await hear(listener, heard, len(heard.told) + 1)
+
+    async def scene() -> list[Any]:
+        with ExitStack() as stack:
+            listeners = []
+            for _ in range(count):
+                heard = Heard()
+                listener = stack.enter_context(closing(Listener(heard)))
+                limit = chance.choice([3, 100])
+                listener.add({"t": Position(topic_id, 0)}, Selection(limit=limit, budget=100_000))
+                listeners.append((listener, heard))
+            watching = [asyncio.create_task(watch(*one)) for one in listeners]
+            for number in range(2, last + 1):
+                await in_thread(write, "t", number)
+            async with asyncio.timeout(60):
+                await asyncio.gather(*watching)
+        return [heard.told for _, heard in listeners]
+
+    for told in run(scene()):
+        pages_told = [(one[1], one[2]) for one in told if one[1] != "caught up"]
+        assert pages_told[0][0] == 0
+        assert pages_told[-1][1] == last
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(pages_told))

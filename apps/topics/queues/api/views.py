@@ -7,7 +7,7 @@ import msgspec
 
 from apps.core.dataplane import View, body_of, require_json, respond
 from apps.core.errors import Invalid
-from apps.core.sse.stream import follow_news, response
+from apps.core.sse.stream import follow_source, response
 from apps.topics import batch
 from apps.topics.api import params
 from apps.topics.api.bodies import parse
@@ -127,8 +127,7 @@ class WorkView(View):
         lease_ms = params.whole(request, "lease_ms", default=-1)
         await passes.open_queue(topic)
         worker = Worker(topic, node, most, None if lease_ms < 0 else bodies.clamped_lease(lease_ms))
-        following = follow_news(worker, worker.read, farewell=worker.farewell)
-        return response(following, cache_control="no-store")
+        return response(follow_source(worker), cache_control="no-store")
 
 
 async def _verdict(request: HttpRequest, decoder: msgspec.json.Decoder[bodies.Body]) -> bodies.Body:
