@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -180,6 +181,16 @@ GYOZA_WEB_THREADS = env.integer(
 GYOZA_DB_POOL = env.integer(
     "GYOZA_DB_POOL", 8, "Most Postgres connections per process and kind of pool.", low=2, high=200
 )
+GYOZA_DB_POOL_OPTIONS: dict[str, Any] = {
+    "min_size": 0,
+    "max_size": GYOZA_DB_POOL,
+    # Who waits for so long is told that Postgres is away.
+    "timeout": 5,
+    "max_idle": 60,
+    # A pool that can't connect waits twice as long before each further try and looks at nothing else meanwhile. After
+    # this long it gives up, and whoever asks next makes it try at once: so it is back as soon as Postgres is.
+    "reconnect_timeout": 2,
+}
 DATABASES = {"default": _database(DATABASE_URL)}
 DATABASES["default"]["OPTIONS"] = {
     # A network that swallows packets answers nothing, and the kernel would try for a quarter of an hour. In less time
@@ -190,7 +201,7 @@ DATABASES["default"]["OPTIONS"] = {
     "keepalives_count": 2,
     "tcp_user_timeout": 8000,
     **dict(DATABASES["default"]["OPTIONS"]),  # type: ignore[call-overload]
-    "pool": {"min_size": 0, "max_size": GYOZA_DB_POOL, "timeout": 10, "max_idle": 60},
+    "pool": GYOZA_DB_POOL_OPTIONS,
     # Statements of core.sql.run_bound are planned once per connection.
     "prepare_threshold": 0,
 }

@@ -52,16 +52,14 @@ async def close() -> None:
 
 async def _open() -> AsyncConnectionPool[Connection]:
     loop = asyncio.get_running_loop()
+    options: dict[str, Any] = settings.GYOZA_DB_POOL_OPTIONS
     # Without await between the look-up and the store, so two first users share one pool.
     pool = AsyncConnectionPool[Connection](
         kwargs=_parameters(),
-        min_size=0,
-        max_size=settings.GYOZA_DB_POOL,
-        timeout=10,
-        max_idle=60,
         check=_check,
         open=False,
         name="gyoza-async",
+        **options,
     )
     _pools[loop] = pool
     await pool.open()

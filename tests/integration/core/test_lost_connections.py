@@ -24,6 +24,12 @@ def test_it_is_given_up_in_time(params):
     assert silence * 1000 < lost_ms
 
 
+def test_a_pool_is_back_soon_after_postgres():
+    """While it tries it waits twice as long each time, by default for five minutes, and every request with it."""
+    pool = settings.GYOZA_DB_POOL_OPTIONS
+    assert pool["timeout"] + pool["reconnect_timeout"] < settings.GYOZA_LOST_SECONDS
+
+
 def test_the_address_may_say_otherwise():
     url = "postgresql://u@h/d?tcp_user_timeout=60000"
     env = {**os.environ, "DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "gyoza_site.settings"}
