@@ -68,8 +68,11 @@ async def _open() -> AsyncConnectionPool[Connection]:
 
 async def _check(lent: Connection) -> None:
     """Refuse a connection that Postgres has closed while nobody used it, at the price of a system call."""
-    # Nothing is expected on an idle connection, so what can be read is a farewell or the end.
-    if select.select([lent.fileno()], [], [], 0)[0]:
+    # Nothing is expected on an idle connection, so what can be read is a farewell or the end. Not select(), which knows
+    # no descriptor beyond 1023: a process with a thousand clients has others.
+    poller = select.poll()
+    poller.register(lent.fileno(), select.POLLIN)
+    if poller.poll(0):
         await lent.close()  # else the pool would offer it again
         raise OperationalError("Postgres has closed the connection")
 
