@@ -19,7 +19,7 @@ WITH topic AS (
   ) AS g
 )
 SELECT t.id, t.head, t.earliest, t.cap_floor, t.ttl_floor, t.lost_floor AS source_floor, t.gap_end, t.until,
-       t.is_stale OR t.is_behind AS unsettled,
+       t.is_stale, t.is_stale OR t.is_behind AS unsettled,
        e.seq, e.ts, e.kind, e.tag, e.node, e.data, e.meta
 FROM span t
 LEFT JOIN LATERAL (

@@ -27,7 +27,7 @@ WITH topic AS (
   ) AS g
 )
 SELECT t.id, t.head, t.earliest, t.cap_floor, t.ttl_floor, t.lost_floor AS source_floor, t.gap_end, t.until,
-       t.is_stale OR t.is_behind AS unsettled,
+       t.is_stale, t.is_stale OR t.is_behind AS unsettled,
        convert_to(r.body, 'UTF8') AS body, r.records, r.scanned, r.last_seq, r.scanned_to, r.overflow_seq
 FROM span t
 LEFT JOIN LATERAL (

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
+from django.db import transaction
 
+from apps.topics import queries
 from apps.topics.models import Event, Topic
-from tests.contract.topics.conftest import refused, seqs
+from tests.contract.topics.conftest import refused, seqs, waits_for_a_lock
 
 if TYPE_CHECKING:
     from tests.contract.topics.conftest import Api
@@ -224,3 +226,30 @@ def test_an_empty_topic_that_was_made_anew_says_so(api: Api):
     tombstone = page["tombstone"]
     assert (tombstone["gap_from"], tombstone["gap_to"], tombstone["missed_estimate"]) == (1, 0, 1)
     assert (page["next_from_seq"], page["caught_up"]) == (0, True)
+
+
+def test_a_clock_that_steps_back_while_age_is_judged_hides_nothing(api: Api):
+    """§1: nobody's cursor moves past records that were neither delivered nor announced as lost."""
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        api.write("t", 1, 2, config={"ttl_ms": 1000})
+        clock.shift(2)
+        with transaction.atomic():
+            Topic.objects.select_for_update().get(name="t")
+            reading = api.begin("POST", "/v0/topics/t/diff", {})
+            waits_for_a_lock()
+            clock.shift(-2)
+        page = reading.result(60).json()
+        assert (seqs(page), page["next_from_seq"]) == ([1, 2], 2)
+
+
+def test_a_feed_is_not_led_past_records_either(api: Api):
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        api.write("t", 1, 2, config={"ttl_ms": 1000})
+        clock.shift(2)
+        with transaction.atomic():
+            Topic.objects.select_for_update().get(name="t")
+            reading = api.start(queries.read_after_async("t", 0, 10))
+            waits_for_a_lock()
+            clock.shift(-2)
+        page = reading.result(60)
+        assert ([record.seq for record in page.records], page.next_after) == ([1, 2], 2)
