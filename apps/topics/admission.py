@@ -120,16 +120,16 @@ class Trial:
             used = await self._hold_quota(conn)
             self.bytes_left = settings.GYOZA_MAX_TOTAL_BYTES - used["bytes"]
         # A name that can't be a topic's may hold what Postgres doesn't take as text.
-        names = sorted({a.topic for a in self.appends if is_topic_name(a.topic)})
-        missing = {
-            row["name"] for row in await _run(conn, "topics/missing_topics", names=_texts(names))
-        }
+        missing = await _missing(conn, {a.topic for a in self.appends if is_topic_name(a.topic)})
         for append in self.appends:
             if append.topic in missing or not is_topic_name(append.topic):
                 self._consider_creator(append)
         if not self.creators:
             return
         used = await self._hold_quota(conn)
+        # What was created while we waited is there: writing to it is never refused.
+        missing = await _missing(conn, self.creators)
+        self.creators = {name: self.creators[name] for name in missing}
         room = settings.GYOZA_MAX_TOPICS - used["topics"] if settings.GYOZA_MAX_TOPICS else None
         for name in sorted(self.creators):
             creator = self.creators[name]
@@ -299,6 +299,11 @@ class Trial:
     async def _hold_quota(self, conn: Connection) -> dict[str, Any]:
         await _run(conn, "topics/lock_quota")
         return (await _run(conn, "topics/quota_used"))[0]
+
+
+async def _missing(conn: Connection, names: Collection[str]) -> set[str]:
+    rows = await _run(conn, "topics/missing_topics", names=_texts(sorted(names)))
+    return {row["name"] for row in rows}
 
 
 async def _run(conn: Connection, name: str, /, **params: Any) -> list[dict[str, Any]]:

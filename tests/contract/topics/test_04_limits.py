@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
+from django.db import transaction
 
 from apps.topics import services
+from apps.topics.config import TopicConfig
 from apps.topics.models import Event, Topic
 from tests.cast import make_key
-from tests.contract.topics.conftest import RECORDS, refused, waits_on
+from tests.contract.topics.conftest import RECORDS, refused, waits_for_a_lock, waits_on
 
 if TYPE_CHECKING:
     from tests.contract.topics.conftest import Api
@@ -95,6 +97,19 @@ def test_of_many_creations_one_is_told_so_and_the_cap_holds(api: Api, settings: 
     codes = [call.result(60).status_code for call in others]
     assert sorted(codes) == [201] * 2 + [429] * 10
     assert Topic.objects.count() == 3
+
+
+def test_a_write_to_a_topic_that_took_the_last_place_meanwhile_is_none_that_creates(
+    api: Api, settings: Any
+):
+    """§4.2: what another process creates at the same moment is there, and writing to it is never refused."""
+    settings.GYOZA_MAX_TOPICS = 1
+    with transaction.atomic():
+        assert services.create_topic("t", TopicConfig().columns())
+        writing = api.begin("POST", "/v0/topics/t", RECORDS)
+        waits_for_a_lock()
+    answer = writing.result(60)
+    assert (answer.status_code, answer.json().get("created")) == (200, False), answer.text
 
 
 def test_a_key_may_have_so_many_requests_at_once(api: Api, settings, redis: object):
