@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from apps.core.intake import Receive, Scope
     from apps.core.slim import Send
 
+# Longer paths are resolved each time. A topic's name of 255 bytes and what is around it is shorter.
+_MOST_KNOWN = 512
+
 
 class Application:
     """Routes each request to the handler of its view."""
@@ -58,8 +61,17 @@ class Application:
                 return
 
 
-@lru_cache(maxsize=8192)
 def _data_plane_match(path: str, urlconf: str) -> ResolverMatch | None:
+    # Anybody may send any path: what is kept of them must be little.
+    return (_known_match if len(path) <= _MOST_KNOWN else _find_match)(path, urlconf)
+
+
+@lru_cache(maxsize=8192)
+def _known_match(path: str, urlconf: str) -> ResolverMatch | None:
+    return _find_match(path, urlconf)
+
+
+def _find_match(path: str, urlconf: str) -> ResolverMatch | None:
     try:
         match = resolve(path, urlconf)
     except Resolver404:
