@@ -363,6 +363,15 @@ def test_records_of_a_topic_that_nobody_reads_expire(clock: time_machine.Travell
     assert Topic.objects.get().ttl_floor == 3
 
 
+def test_a_cap_that_was_lowered_by_somebody_who_died_is_kept_all_the_same():
+    """§8.2: the config is committed before what it doesn't keep goes."""
+    fill("t", 5)
+    Topic.objects.update(cap_records=2)
+    sweep.trim_records()
+    topic = Topic.objects.get()
+    assert (topic.count, topic.cap_floor, topic.earliest) == (2, 3, 4)
+
+
 # --- keys ---------------------------------------------------------------------------------------
 
 
