@@ -38,6 +38,7 @@ SERIES = {
     "topics_topic_metrics_truncated": "gauge",
     "topics_queue_topics": "gauge",
     "topics_queue_leases_in_flight": "gauge",
+    "topics_router_lag": "gauge",  # ours
     "topics_sse_connections": "gauge",
     "topics_watch_sessions": "gauge",
     "topics_ready": "gauge",
