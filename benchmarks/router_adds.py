@@ -36,18 +36,18 @@ async def wait_at(http: httpx.AsyncClient, topic: str, after: int) -> float:
     return arrived
 
 
-async def added(http: httpx.AsyncClient, dests: tuple[str, ...]) -> list[float]:
+async def added(http: httpx.AsyncClient, source: str, dests: tuple[str, ...]) -> list[float]:
     """Return, for each record, the milliseconds between its source's reader and its last destination's."""
     found = []
-    seq = (await http.get("/v0/topics/source")).json()["head_seq"]
+    seq = (await http.get(f"/v0/topics/{source}")).json()["head_seq"]
     heads = [(await http.get(f"/v0/topics/{dest}")).json()["head_seq"] for dest in dests]
     for number in range(RECORDS):
         readers = [
             asyncio.create_task(wait_at(http, topic, after + number))
-            for topic, after in zip(("source", *dests), (seq, *heads), strict=True)
+            for topic, after in zip((source, *dests), (seq, *heads), strict=True)
         ]
         await asyncio.sleep(0.03)  # idle: the readers wait, nothing else happens
-        await http.post("/v0/topics/source", json={"records": [{"data": number}]})
+        await http.post(f"/v0/topics/{source}", json={"records": [{"data": number}]})
         there, *copied = await asyncio.gather(*readers)
         found.append((max(copied) - there) * 1000)
     return found
@@ -61,9 +61,12 @@ def told(name: str, values: list[float]) -> None:
 
 async def measure(url: str) -> None:
     async with httpx.AsyncClient(base_url=url, timeout=60) as http:
-        await added(http, DESTS[:1])  # warm
-        told(f"one router, idle, {RECORDS} records", await added(http, DESTS[:1]))
-        told(f"three routers of one source, the last copy of {RECORDS}", await added(http, DESTS))
+        await added(http, "alone", ("only",))  # warm
+        told(f"one router, idle, {RECORDS} records", await added(http, "alone", ("only",)))
+        told(
+            f"three routers of one source, the last copy of {RECORDS}",
+            await added(http, "shared", DESTS),
+        )
 
 
 def backlog(gyoza: System) -> None:
@@ -108,8 +111,9 @@ def main() -> None:
         durable_system(Path(home)) as gyoza,
     ):
         gyoza.start_web()
+        put(gyoza, "to-only", "alone", "only")
         for dest in DESTS:
-            put(gyoza, f"to-{dest}", "source", dest)
+            put(gyoza, f"to-{dest}", "shared", dest)
         asyncio.run(measure(gyoza.url))
         backlog(gyoza)
 

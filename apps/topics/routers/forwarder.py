@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Passes of one process at a time; the pool has connections for more than these and the group commit.
+# Routers of one process that forward at a time; the pool has connections for more than these and the group commit.
 _AT_ONCE = 3
 
 _forwarders: WeakKeyDictionary[asyncio.AbstractEventLoop, Forwarder] = WeakKeyDictionary()
@@ -110,11 +110,19 @@ class Forwarder:
         try:
             while True:
                 self._again.discard(source)
-                async with self._turns:
-                    await forwarding.forward_from(source)
+                due = await forwarding.due_from(source)
+                await asyncio.gather(*(self._take_turn(router, until) for router, until in due))
                 if source not in self._again:
                     return
         except psycopg.Error as exc:
             log.warning("copying from %s failed, the sweep will go on: %s", source, exc)
         finally:
             del self._tasks[source]
+
+    async def _take_turn(self, router_id: int, until: int) -> None:
+        async with self._turns:
+            try:
+                await forwarding.forward(router_id, until=until)
+            except psycopg.Error as exc:
+                # Its neighbours go on.
+                log.warning("router %d failed, the sweep will go on: %s", router_id, exc)

@@ -43,10 +43,10 @@ async def catch_up(dest: str) -> None:
         await forward(owed["router_id"], until=owed["head"])
 
 
-async def forward_from(source: str) -> None:
-    """Copy what a topic has now, by each of its routers."""
-    for due in (await sql.run_async("topics/routers/find_due", name=source)).rows:
-        await forward(due["router_id"], until=due["head"])
+async def due_from(source: str) -> list[tuple[int, int]]:
+    """Return the routers that have something of a topic to copy, and up to which seq."""
+    found = await sql.run_async("topics/routers/find_due", name=source)
+    return [(row["router_id"], row["head"]) for row in found.rows]
 
 
 async def forward(router_id: int, *, until: int) -> None:

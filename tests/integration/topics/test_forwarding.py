@@ -115,7 +115,13 @@ def scalpel(monkeypatch: pytest.MonkeyPatch) -> Scalpel:
 
 
 def forward_all(source: str = "a") -> None:
-    threads.run_here(forwarding.forward_from(source))
+    """Forward once what a topic has, and let what went wrong be seen."""
+
+    async def scene() -> None:
+        for router_id, until in await forwarding.due_from(source):
+            await forwarding.forward(router_id, until=until)
+
+    threads.run_here(scene())
 
 
 # --- Killed anywhere --------------------------------------------------------------------------------------------------
@@ -349,13 +355,13 @@ def test_appends_of_this_process_are_forwarded_at_once_and_coalesced(
 ) -> None:
     route()
     forwarded: list[str] = []
-    original = forwarding.forward_from
+    original = forwarding.due_from
 
-    async def forward_from(source: str) -> None:
+    async def due_from(source: str) -> list[tuple[int, int]]:
         forwarded.append(source)
-        await original(source)
+        return await original(source)
 
-    monkeypatch.setattr(forwarding, "forward_from", forward_from)
+    monkeypatch.setattr(forwarding, "due_from", due_from)
 
     async def scene() -> None:
         for number in range(5):

@@ -33,7 +33,7 @@ def _routed() -> None:
 def lose(records: int) -> None:
     """Have so many records lost, and one copied after them."""
     append_events([NewEvent("a", str(number)) for number in range(records + 1)])
-    threads.run_here(forwarding.forward_from("a"))
+    threads.run_here(forwarding.catch_up("b"))
 
 
 def told(after: int) -> Told | None:
@@ -75,7 +75,7 @@ def test_a_gap_at_the_end_is_told_before_anything_follows() -> None:
     lose(0)
     Topic.objects.filter(name="b").update(cap_records=1, discard="reject")
     append_events([NewEvent("a", "1"), NewEvent("a", "2")])
-    threads.run_here(forwarding.forward_from("a"))
+    threads.run_here(forwarding.catch_up("b"))
     gap = told(1)
     assert gap is not None
     assert (gap.gap_from, gap.gap_to, gap.earliest_seq, gap.head_seq) == (2, 2, 3, 2)
