@@ -1,4 +1,4 @@
-"""docs/howto/fan-out.md, literally; and routers while the processes that forward are killed."""
+"""docs/howto/fan-out.md, literally; and routers while the processes that forward, and Postgres, are killed."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests import servers
 from tests.system import System, durable_system, system
 
 pytestmark = pytest.mark.acceptance
@@ -123,6 +124,7 @@ def test_every_copy_is_made_once_whoever_is_killed(tmp_path):
         for done, name in ((60, "other"), (120, "worker"), (180, "other"), (240, "web")):
             writers.wait_for(done)
             gyoza.kill(name)
+            servers.crash(tmp_path / "durable/data")
             if name == "worker":
                 gyoza.start_worker()
             else:
