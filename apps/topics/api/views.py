@@ -154,7 +154,7 @@ class DiffView(View):
         content = await body_of(request)
         if content:
             require_json(request)
-        body = bodies.parse(bodies.read_diff, content or b"{}")
+        body = bodies.parse_few(bodies.read_diff, content or b"{}")
         wait = min(body.wait_ms, WAIT_MS_MAX) / 1000
         page = await (_read_or_wait(topic, body, wait) if wait else _read(topic, body))
         return respond(_diff_answer(topic, page, started))
@@ -169,7 +169,7 @@ class DeleteRecordsView(View):
         started = time.perf_counter()
         content = await body_of(request)
         require_json(request)
-        body = bodies.parse(bodies.read_delete, content)
+        body = bodies.parse_few(bodies.read_delete, content)
         match = None if body.match is None else predicates.parse(body.match)
         done = await in_own_thread(
             services.delete_records,

@@ -46,7 +46,7 @@ class WatchView(View):
         started = time.perf_counter()
         content = await body_of(request)
         require_json(request)
-        body = bodies.parse(bodies.read_watch, content)
+        body = bodies.parse_few(bodies.read_watch, content)
         _check_names(body, caller)
         found = await sessions.find_topics(
             list(body.topics), lenient=params.flag(request, "lenient", default=False)

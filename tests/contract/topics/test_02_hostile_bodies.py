@@ -131,6 +131,24 @@ def test_what_json_allows_is_kept_as_it_is(api: Api, data: bytes):
 
 
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v0/topics/t/diff", b'{"node":[%b""]}'),
+        ("/v0/topics/t/delete", b'{"match":[%b""]}'),
+        ("/v0/watch", b'{"topics":{"t":{}},"node":[%b""]}'),
+    ],
+)
+def test_a_list_has_an_end(api: Api, path: str, body: bytes):
+    """Else one request could fill the memory, and hold up all others while it is read."""
+    api.write("t", 1)
+    answer = api.post(path, body % (b'"",' * 10_001))
+    refused(answer)
+    assert "10000" in answer.json()["error"]["message"]
+    if path != "/v0/topics/t/delete":
+        assert api.post(path, body % (b'"",' * 9_000)).status_code == 200
+
+
+@pytest.mark.parametrize(
     "query",
     [
         "?return_seqs=%00",
