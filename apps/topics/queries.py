@@ -88,13 +88,15 @@ def read_after(topic: str, after: int, limit: int) -> Page | None:
     if not can_be_looked_up(topic):
         return None
     params = _params(topic, after, limit)
-    rows = sql.run_bound("topics/read_after", now=eviction.now_ms(), **params).rows
+    now = eviction.now_ms()
+    rows = sql.run_bound("topics/read_after", now=now, **params).rows
     is_due = _is(rows, "unsettled")
     for _ in range(_SETTLINGS):
         if not is_due:
             return _page(rows, after, limit)
         settling.settle(topic)
-        rows = sql.run_bound("topics/read_after", now=eviction.now_ms(), **params).rows
+        now = min(now, eviction.now_ms())
+        rows = sql.run_bound("topics/read_after", now=now, **params).rows
         is_due = _is(rows, "is_stale")
     return _page(_read_at_last(rows), after, limit)
 
@@ -182,16 +184,19 @@ def _params(topic: str, after: int, limit: int) -> dict[str, Any]:
 async def _read_settled(statement: str, topic: str, **params: Any) -> list[dict[str, Any]]:
     """Read a topic, settled first if need be; `params` name it as the statement does.
 
-    For copies that are owed one look is enough (§16.4). But a page with no records because retention is due is none: who
+    By the clock of the first look, or a topic that expires record by record would always be due; unless the clock has
+    stepped back, by which the topic was settled then. For copies that are owed one look is enough (§16.4). But a page with no records because retention is due is none: who
     took it for one would go past what is neither delivered nor announced as lost.
     """
-    rows = (await sql.run_async(statement, now=eviction.now_ms(), **params)).rows
+    now = eviction.now_ms()
+    rows = (await sql.run_async(statement, now=now, **params)).rows
     is_due = _is(rows, "unsettled")
     for _ in range(_SETTLINGS):
         if not is_due:
             return rows
         await settling.settle_async(topic)
-        rows = (await sql.run_async(statement, now=eviction.now_ms(), **params)).rows
+        now = min(now, eviction.now_ms())
+        rows = (await sql.run_async(statement, now=now, **params)).rows
         is_due = _is(rows, "is_stale")
     return _read_at_last(rows)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
 import time_machine
 from django.db import transaction
 
-from apps.topics import queries
+from apps.topics import eviction, queries
 from apps.topics.models import Event, Topic
 from tests.contract.topics.conftest import refused, seqs, waits_for_a_lock
 
@@ -253,3 +254,19 @@ def test_a_feed_is_not_led_past_records_either(api: Api):
             clock.shift(-2)
         page = reading.result(60)
         assert ([record.seq for record in page.records], page.next_after) == ([1, 2], 2)
+
+
+def test_a_topic_that_expires_record_by_record_is_read_all_the_same(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    """However many more have expired by the time that the first have been taken away."""
+    ticks = count(1_000_000_000_000)
+    monkeypatch.setattr(eviction, "now_ms", lambda: next(ticks))
+    api.put("/v0/topics/t", {"ttl_ms": 60})
+    for number in range(100):
+        api.write("t", number)
+    assert seqs(api.diff("t"))[-1] == 100
+    assert api.run(queries.read_after_async("t", 0, 100)).records[-1].seq == 100
+    page = queries.read_after("t", 0, 100)
+    assert page is not None
+    assert page.records[-1].seq == 100
