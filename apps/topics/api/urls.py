@@ -3,14 +3,14 @@ from __future__ import annotations
 from django.urls import include, path
 
 from apps.core.dataplane import NothingView
-from apps.topics.api import probes, views, watch
+from apps.topics.api import probes, reads, views, watch
 from apps.topics.routers.api import views as routers
 
 app_name = "topics"
 urlpatterns = [
     path("v0/topics", views.TopicListView.as_view(), name="topic-list"),
     path("v0/topics/<str:topic>", views.TopicView.as_view(), name="topic"),
-    path("v0/topics/<str:topic>/diff", views.DiffView.as_view(), name="topic-diff"),
+    path("v0/topics/<str:topic>/diff", reads.DiffView.as_view(), name="topic-diff"),
     path("v0/topics/<str:topic>/delete", views.DeleteRecordsView.as_view(), name="topic-delete"),
     path("v0/health", probes.HealthView.as_view(), name="health"),
     path("healthz", probes.HealthView.as_view()),

@@ -5,11 +5,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from apps.core import lifespan
 from apps.core.api.pagination import cut
 from apps.core.dataplane import NothingView, View, body_of, require_json, respond
 from apps.core.errors import Forbidden
-from apps.core.sse import wakeups
 from apps.core.threads import in_own_thread
 from apps.topics import (
     config,
@@ -17,13 +15,12 @@ from apps.topics import (
     eviction,
     groupcommit,
     predicates,
-    queries,
     services,
     touches,
     writes,
 )
 from apps.topics.api import bodies, params
-from apps.topics.errors import TopicNotFound
+from apps.topics.api.answers import finished, ms_since, range_of
 from apps.topics.names import name_ranges
 from apps.topics.priority import effective_priority
 from apps.topics.queues import queries as queue_queries
@@ -34,15 +31,10 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.core.slim import Answer
+    from apps.topics.admission import Written
     from apps.topics.descriptions import TopicRow, TopicState
-    from apps.topics.queries import JsonPage
 
 _json = msgspec.json.encode
-
-# topics v0 §4.1
-DIFF_LIMIT, DIFF_LIMIT_MAX = 256, 1000
-DIFF_BYTES, DIFF_BYTES_MAX = 1024 * 1024, 8 * 1024 * 1024
-WAIT_MS_MAX = 30_000
 
 
 class TopicListView(View):
@@ -121,43 +113,7 @@ class TopicView(View):
             topic, body, text=content, key_header=request.headers.get("Idempotency-Key")
         )
         written = await groupcommit.write(append)
-        members = b'{"topic":%b,"first_seq":%d,"last_seq":%d' % (
-            _json(topic),
-            written.first_seq,
-            written.last_seq,
-        )
-        if params.flag(request, "return_seqs", default=True):
-            members += b',"seqs":%b' % _json(range_of(written.first_seq, written.last_seq))
-        performance = b'"server_total_ms":%.3f' % ms_since(started)
-        if not written.deduped:
-            performance += b',"wal_append_ms":%.3f,"fsync_ms":%.3f' % (
-                written.append_ms,
-                written.fsync_ms,
-            )
-        members += b',"head_seq":%d,"count":%d,"created":%b,"deduped":%b,"performance":{%b}}' % (
-            written.last_seq,
-            written.last_seq - written.first_seq + 1,
-            _json(written.created),
-            _json(written.deduped),
-            performance,
-        )
-        return respond(members, 201 if written.created else 200)
-
-
-class DiffView(View):
-    scope = {"POST": "read"}
-    other = "write"
-    named = "topic"
-
-    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
-        started = time.perf_counter()
-        content = await body_of(request)
-        if content:
-            require_json(request)
-        body = bodies.parse_few(bodies.read_diff, content or b"{}")
-        wait = min(body.wait_ms, WAIT_MS_MAX) / 1000
-        page = await (_read_or_wait(topic, body, wait) if wait else _read(topic, body))
-        return respond(_diff_answer(topic, page, started))
+        return _written(request, topic, written, started)
 
 
 class DeleteRecordsView(View):
@@ -195,20 +151,28 @@ class NothingBelowTopicView(NothingView):
     named = "topic"
 
 
-def range_of(first: int, last: int) -> list[int]:
-    """Return first … last."""
-    return list(range(first, last + 1))
-
-
-def ms_since(started: float) -> float:
-    """Return the milliseconds since a reading of the performance counter."""
-    return (time.perf_counter() - started) * 1000
-
-
-def finished(answer: dict[str, object], started: float, status: int = 200) -> Answer:
-    """Answer with how long it took (§2.7)."""
-    performance = {"server_total_ms": round(ms_since(started), 3)}
-    return respond(_json({**answer, "performance": performance}), status)
+def _written(request: HttpRequest, topic: str, written: Written, started: float) -> Answer:
+    members = b'{"topic":%b,"first_seq":%d,"last_seq":%d' % (
+        _json(topic),
+        written.first_seq,
+        written.last_seq,
+    )
+    if params.flag(request, "return_seqs", default=True):
+        members += b',"seqs":%b' % _json(range_of(written.first_seq, written.last_seq))
+    performance = b'"server_total_ms":%.3f' % ms_since(started)
+    if not written.deduped:
+        performance += b',"wal_append_ms":%.3f,"fsync_ms":%.3f' % (
+            written.append_ms,
+            written.fsync_ms,
+        )
+    members += b',"head_seq":%d,"count":%d,"created":%b,"deduped":%b,"performance":{%b}}' % (
+        written.last_seq,
+        written.last_seq - written.first_seq + 1,
+        _json(written.created),
+        _json(written.deduped),
+        performance,
+    )
+    return respond(members, 201 if written.created else 200)
 
 
 def _listed(row: TopicRow) -> dict[str, object]:
@@ -247,64 +211,3 @@ def _state(state: TopicState) -> dict[str, object]:
         "last_write_ts": state.last_write_ts,
         "last_read_ts": touches.last_read(state.topic_id, state.last_read_ts),
     }
-
-
-async def _read(topic: str, body: bodies.DiffBody) -> JsonPage:
-    page = await queries.read_records(
-        topic,
-        after=body.from_seq,
-        limit=min(body.limit or DIFF_LIMIT, DIFF_LIMIT_MAX),
-        budget=min(body.max_batch_bytes or DIFF_BYTES, DIFF_BYTES_MAX),
-        nodes=body.nodes,
-        with_tags=body.include_tags,
-        with_meta=body.include_meta,
-    )
-    if page is None:
-        raise TopicNotFound.of(topic)
-    touches.read(page.topic_id)
-    return page
-
-
-async def _read_or_wait(topic: str, body: bodies.DiffBody, wait: float) -> JsonPage:
-    """Read, and if there is nothing, once more when the topic has grown (§13, ⚑45)."""
-    until = time.monotonic() + wait
-    with wakeups.subscribe(queries.channel(topic)) as news:
-        page = await _read(topic, body)
-        first = page
-        while not page.count and page.gap is None and page.caught_up:
-            remaining = until - time.monotonic()
-            has_grown = page.marks.head != first.marks.head
-            if has_grown or remaining <= 0 or lifespan.is_draining():
-                break
-            await news.wait(remaining)
-            page = await _read(topic, body)
-    return page
-
-
-def _diff_answer(topic: str, page: JsonPage, started: float) -> bytes:
-    marks = page.marks
-    tombstone: dict[str, object] | None = None
-    if page.gap is not None:
-        tombstone = {
-            "gap_from": page.gap.gap_from,
-            "gap_to": page.gap.gap_to,
-            "reason": page.gap.reason,
-            "missed_estimate": page.gap.missed_estimate,
-            "earliest_seq": page.gap.earliest_seq,
-            "head_seq": page.gap.head_seq,
-        }
-    return (
-        b'{"topic":%b,"records":[%b],"next_from_seq":%d,"head_seq":%d,"earliest_seq":%d,"caught_up":%b,'
-        b'"tombstone":%b,"lag":%d,"performance":{"server_total_ms":%.3f,"records_scanned":%d}}'
-    ) % (
-        _json(topic),
-        page.body,
-        page.next_after,
-        marks.head,
-        marks.earliest,
-        _json(page.caught_up),
-        _json(tombstone),
-        marks.head - page.next_after,
-        ms_since(started),
-        page.scanned,
-    )

@@ -13,13 +13,8 @@ from apps.core.dataplane import View, body_of, require_json, respond, token_of
 from apps.core.errors import Forbidden, Invalid, NotAcceptable, Unauthorized
 from apps.core.sse.stream import response
 from apps.topics.api import bodies, params
-from apps.topics.api.views import (
-    DIFF_BYTES,
-    DIFF_BYTES_MAX,
-    DIFF_LIMIT,
-    DIFF_LIMIT_MAX,
-    ms_since,
-)
+from apps.topics.api.answers import ms_since
+from apps.topics.api.reads import DIFF_BYTES, DIFF_BYTES_MAX, DIFF_LIMIT, DIFF_LIMIT_MAX
 from apps.topics.queries import MAX_SEQ
 from apps.topics.watch import frames, sessions, streams
 from apps.topics.watch.positions import Position, decode_id

@@ -1,5 +1,5 @@
 -- List topics by name from behind `after`, within any of the ranges [low, high) of names, which don't overlap. Called by
--- queries.list_topics; index topic_once_per_name, once per range.
+-- descriptions.list_topics; index topic_once_per_name, once per range.
 SELECT t.*
 FROM unnest(%(lows)s::text[], %(highs)s::text[]) AS r (low, high)
 CROSS JOIN LATERAL (

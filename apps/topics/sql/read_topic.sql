@@ -1,4 +1,4 @@
--- Read a topic: its config, marks and counters. Called by queries.get_topic_state; index topic_once_per_name.
+-- Read a topic: its config, marks and counters. Called by descriptions.get_topic_state; index topic_once_per_name.
 SELECT id, name, kind, ttl_ms, cap_records, cap_bytes, discard, durability, priority, auto_priority, auto_create,
        idempotency_window_ms, dedupe_node, lease_ms, claim_jitter_ms, max_deliveries, dead_letter, leases_durable,
        head, earliest, count, bytes, last_write_ts, last_read_ts, last_consumed_ts,

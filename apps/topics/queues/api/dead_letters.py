@@ -10,8 +10,8 @@ import msgspec
 from apps.core.dataplane import View, body_of, require_json
 from apps.core.threads import in_own_thread
 from apps.topics.api import params
+from apps.topics.api.answers import finished
 from apps.topics.api.bodies import parse
-from apps.topics.api.views import finished
 from apps.topics.errors import BatchTooLarge
 from apps.topics.queues import queries, services
 from apps.topics.queues.api import bodies

@@ -9,7 +9,7 @@ from apps.core.api.pagination import cut
 from apps.core.dataplane import View, body_of, require_json
 from apps.core.threads import in_own_thread
 from apps.topics.api import bodies, params
-from apps.topics.api.views import finished
+from apps.topics.api.answers import finished
 from apps.topics.names import name_ranges
 from apps.topics.routers import queries, services
 from apps.topics.routers.config import RouterConfig
