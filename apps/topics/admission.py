@@ -14,11 +14,12 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
-from apps.topics import batch, commits, eviction
+from apps.topics import batch, eviction
 from apps.topics.config import TopicConfig
 from apps.topics.errors import RecordTooLarge, TopicFull, TopicNotFound
 from apps.topics.names import is_topic_name
 from apps.topics.room import Room
+from apps.topics.vitals import commits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

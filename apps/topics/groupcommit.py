@@ -19,9 +19,10 @@ from django.conf import settings
 from apps.core import sql
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, commits, eviction, listeners
+from apps.topics import batch, eviction, listeners
 from apps.topics.admission import Append, Outcome, Written, admit
 from apps.topics.names import channel, is_topic_name
+from apps.topics.vitals import commits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping

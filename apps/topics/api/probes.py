@@ -11,7 +11,7 @@ from apps.core import lifespan
 from apps.core.api.scope import ANY, PUBLIC
 from apps.core.dataplane import View, respond
 from apps.core.slim import Answer
-from apps.topics import exposition, metrics, readiness
+from apps.topics.vitals import exposition, metrics, readiness
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -1,4 +1,4 @@
--- Sum up all topics. Called by metrics; reads every topic.
+-- Sum up all topics. Called by vitals.metrics; reads every topic.
 SELECT count(*) AS topics,
        count(*) FILTER (WHERE durability = 'ephemeral') AS ephemeral,
        count(*) FILTER (WHERE durability = 'memory') AS memory,

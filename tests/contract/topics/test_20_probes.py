@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from apps.core import asyncdb, lifespan
-from apps.topics import commits
+from apps.topics.vitals import commits
 from tests.cast import make_key
 from tests.contract.topics.conftest import refused
 
@@ -231,7 +231,7 @@ def test_topics_beyond_the_first_are_left_out_and_it_says_so(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ):
     """§4.1."""
-    from apps.topics import metrics as module
+    from apps.topics.vitals import metrics as module
 
     monkeypatch.setattr(module, "MOST_TOPICS", 2)
     for name in "cab":

@@ -14,10 +14,11 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.core import threads
-from apps.topics import metrics, services
+from apps.topics import services
 from apps.topics.models import Router, Topic
 from apps.topics.routers import forwarder
 from apps.topics.services import NewEvent, append_events
+from apps.topics.vitals import metrics
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

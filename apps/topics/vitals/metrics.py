@@ -9,17 +9,18 @@ import psycopg
 
 from apps.core import lifespan, sql
 from apps.core.sse import connections
-from apps.topics import commits, eviction
-from apps.topics.exposition import Series, counter, gauge, histogram, labelled
+from apps.topics import eviction
 from apps.topics.queues import queries as queue_queries
 from apps.topics.routers import queries as router_queries
 from apps.topics.states import Durability, TopicKind
+from apps.topics.vitals import commits
+from apps.topics.vitals.exposition import Series, counter, gauge, histogram, labelled
 from apps.topics.watch import sessions
 
 if TYPE_CHECKING:
-    from apps.topics.commits import Commits
     from apps.topics.queues.queries import QueueCounters
     from apps.topics.routers.queries import RouterLag
+    from apps.topics.vitals.commits import Commits
 
 JSON = Any
 
