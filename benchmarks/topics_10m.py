@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 BIG, SMALL = int(os.environ.get("BIG", "10_000_000")), 10_000
 ROUNDS = int(os.environ.get("ROUNDS", "10"))
 REQUESTS = 200
-# Small enough that ten million records are some segments, as a hundred million are by default.
-SEGMENT = os.environ.get("SEGMENT", "2_000_000").replace("_", "")
+# Ten million records are four segments then, as forty million are by default, and can be dropped when they expire.
+SEGMENT = os.environ.get("SEGMENT", "4_000_000").replace("_", "")
 SWEEP_SECONDS = 10
 
 DATA = '{"sensor":"north-7","value":21.53,"unit":"C","flags":["a","b"],"note":"%s"}' % ("x" * 50)

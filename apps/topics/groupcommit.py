@@ -63,6 +63,17 @@ def groups_under_way() -> int:
     return 0 if committer is None else committer.groups_under_way
 
 
+class _Group:
+    """Appends that go in one transaction; it is stalled once it takes longer than a transaction should."""
+
+    def __init__(self, appends: dict[Append, asyncio.Future[Written]]) -> None:
+        self.appends = appends
+        self.topics = {append.topic for append in appends}
+        self.is_stalled = False
+        self.stalling: asyncio.TimerHandle | None = None
+        self.task: asyncio.Task[None] | None = None
+
+
 class Committer:
     """The appends of one event loop on their way into the log."""
 
@@ -70,7 +81,7 @@ class Committer:
         self._loop = loop
         self._waiting: dict[Append, asyncio.Future[Written]] = {}
         self._waiting_bytes = 0
-        self._groups: set[asyncio.Task[None]] = set()
+        self._groups: set[_Group] = set()
         # Groups that will end soon, as far as anybody knows; and the topics of all that are under way.
         self._moving = 0
         self._busy: set[str] = set()
@@ -107,37 +118,35 @@ class Committer:
         self._scheduled = False
         if self._moving or len(self._groups) >= _GROUPS_AT_ONCE:
             return
-        group = self._next_group()
-        if not group:
+        appends = self._next_appends()
+        if not appends:
             return
-        for append in group:
+        for append in appends:
             del self._waiting[append]
             self._waiting_bytes -= append.size
-        commits.here.waiting(-len(group))
-        topics = {append.topic for append in group}
-        self._busy |= topics
+        commits.here.waiting(-len(appends))
+        group = _Group(appends)
+        self._groups.add(group)
+        self._busy |= group.topics
         self._moving += 1
-        task = self._loop.create_task(self._commit(group))
-        self._groups.add(task)
-        is_stalled = False
+        group.stalling = self._loop.call_later(_STALL_SECONDS, self._stall, group)
+        group.task = self._loop.create_task(self._commit(group))
 
-        def stall() -> None:
-            nonlocal is_stalled
-            is_stalled = True
-            self._moving -= 1
-            self._start_soon()
+    def _stall(self, group: _Group) -> None:
+        group.is_stalled = True
+        self._moving -= 1
+        self._start_soon()
 
-        def finish(done: asyncio.Task[None]) -> None:
-            stalling.cancel()
-            self._moving -= not is_stalled
-            self._groups.discard(done)
-            self._busy -= topics
-            self._start()
+    def _end(self, group: _Group) -> None:
+        """Let the next group go; Postgres waits for it while clients hear of this one."""
+        if group.stalling is not None:
+            group.stalling.cancel()
+        self._moving -= not group.is_stalled
+        self._groups.discard(group)
+        self._busy -= group.topics
+        self._start()
 
-        stalling = self._loop.call_later(_STALL_SECONDS, stall)
-        task.add_done_callback(finish)
-
-    def _next_group(self) -> dict[Append, asyncio.Future[Written]]:
+    def _next_appends(self) -> dict[Append, asyncio.Future[Written]]:
         group: dict[Append, asyncio.Future[Written]] = {}
         records = size = 0
         for append, future in self._waiting.items():
@@ -151,16 +160,17 @@ class Committer:
             group[append] = future
         return group
 
-    async def _commit(self, group: dict[Append, asyncio.Future[Written]]) -> None:
+    async def _commit(self, group: _Group) -> None:
+        outcomes: Mapping[Append, Outcome | psycopg.Error] = {}
+        error: BaseException = RuntimeError("an append was lost on its way")
         try:
-            outcomes = await _write_all(list(group))
+            outcomes = await _write_all(list(group.appends))
         except Exception as exc:
-            outcomes = {}
-            log.exception("a group of %d appends failed", len(group))
-            error: BaseException = exc
-        else:
-            error = RuntimeError("an append was lost on its way")
-        for append, future in group.items():
+            log.exception("a group of %d appends failed", len(group.appends))
+            error = exc
+        finally:
+            self._end(group)
+        for append, future in group.appends.items():
             if future.done():
                 continue
             outcome = outcomes.get(append, error)
