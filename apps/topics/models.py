@@ -294,7 +294,7 @@ class Router(models.Model):
     preserve_node = models.BooleanField(default=True)
     preserve_tag = models.BooleanField(default=True)
     # A tag predicate, escaped as tags are; null = every record.
-    filter_text = models.TextField(null=True)
+    filter_text = models.TextField(null=True, db_collation="C")
     filter_is_prefix = models.BooleanField(default=False)
     allow_cycle = models.BooleanField(default=False)
     guarantee = models.TextField(
@@ -307,7 +307,13 @@ class Router(models.Model):
     forwarded_total = models.BigIntegerField(
         default=0, help_text="Copies made, and records that the source lost before (§16.2)."
     )
+    is_paused = models.BooleanField(
+        db_default=False, help_text="An operator holds it; what it has not copied waits."
+    )
     created_at = models.DateTimeField(db_default=Now())
+
+    source_id: int
+    dest_id: int
 
     class Meta:
         constraints = [
@@ -322,9 +328,6 @@ class Router(models.Model):
 
     def __str__(self) -> str:
         return self.name
-
-    source_id: int
-    dest_id: int
 
 
 class Gap(models.Model):

@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 
 @admin.register(Router)
 class RouterAdmin(ReadOnlyAdmin):
-    list_display = ("name", "source", "dest", "filter", "guarantee", "forwarded_total", "behind")
-    list_filter = ("guarantee",)
+    list_display = (
+        *("name", "source", "dest", "filter", "guarantee"),
+        *("forwarded_total", "behind", "is_paused"),
+    )
+    list_filter = ("guarantee", "is_paused")
     list_select_related = ("source", "dest")
     search_fields = ("name__startswith",)
     search_help_text = "The beginning of a name."
     ordering = ("name",)
-    actions = ("delete_routers",)
+    actions = ("pause", "resume", "delete_routers")
     readonly_fields = ("filter", "behind", "since", "waits_for_room")
     fieldsets = (
         (None, {"fields": (("name", "created_at"), ("source", "dest"))}),
@@ -40,9 +43,18 @@ class RouterAdmin(ReadOnlyAdmin):
         ),
         (
             "How far it is",
-            {"fields": (("position", "forwarded_total"), ("behind", "since"), "waits_for_room")},
+            {
+                "fields": (
+                    ("position", "forwarded_total"),
+                    ("behind", "since"),
+                    ("is_paused", "waits_for_room"),
+                )
+            },
         ),
     )
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return caller_of(request).may("admin")
 
     def has_remove_permission(self, request: HttpRequest) -> bool:
         return caller_of(request).may("delete")
@@ -64,6 +76,26 @@ class RouterAdmin(ReadOnlyAdmin):
     @admin.display(boolean=True, description="the destination is full")
     def waits_for_room(self, router: Router) -> bool:
         return _lag(router).is_full
+
+    @admin.action(description="Pause: nothing is copied", permissions=["operate"])
+    def pause(self, request: HttpRequest, queryset: QuerySet[Router]) -> None:
+        caller = caller_of(request)
+        self.apply(
+            request,
+            queryset,
+            "Paused",
+            lambda router: services.pause_router(router=router.name, caller=caller),
+        )
+
+    @admin.action(description="Resume", permissions=["operate"])
+    def resume(self, request: HttpRequest, queryset: QuerySet[Router]) -> None:
+        caller = caller_of(request)
+        self.apply(
+            request,
+            queryset,
+            "Resumed",
+            lambda router: services.resume_router(router=router.name, caller=caller),
+        )
 
     @admin.action(
         description="Delete; what is not copied yet is not copied", permissions=["remove"]

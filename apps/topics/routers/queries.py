@@ -50,13 +50,14 @@ class RouterRow:
 
 @dataclass(frozen=True, slots=True)
 class RouterLag:
-    """How many seqs of its source a router has not dealt with, since when, and whether it waits for room."""
+    """How many seqs of its source a router has not dealt with, since when, and what keeps it: a pause, or no room."""
 
     name: str
     source: str
     dest: str
     guarantee: str
     forwarded_total: int
+    is_paused: bool
     lag: int
     waiting_since: int | None
     is_full: bool

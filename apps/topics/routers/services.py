@@ -10,14 +10,14 @@ from django.db import transaction
 
 from apps.access import services as access
 from apps.core.errors import Forbidden, Invalid, Throttled
-from apps.topics import batch
+from apps.topics import batch, listeners
 from apps.topics import services as topics
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExistsIncompatible, TopicNotFound
 from apps.topics.models import Router, Topic
 from apps.topics.names import can_be_looked_up, is_router_name, is_topic_name
 from apps.topics.routers import topology
-from apps.topics.routers.errors import RouterCycle
+from apps.topics.routers.errors import RouterCycle, RouterNotFound
 
 if TYPE_CHECKING:
     from apps.access.auth import Caller
@@ -83,11 +83,41 @@ def delete_router(*, router: str, caller: Caller | str) -> bool:
     return True
 
 
+def pause_router(*, router: str, caller: Caller | str) -> None:
+    """Have a router copy nothing, once what it does now is done; readers don't wait for it. Raises RouterNotFound."""
+    _hold_or_release(router, caller, is_paused=True)
+
+
+def resume_router(*, router: str, caller: Caller | str) -> None:
+    """Have a router go on where it was. Raises RouterNotFound."""
+    _hold_or_release(router, caller, is_paused=False)
+    listeners.nudge_on_commit()
+
+
 def require_sight(caller: Caller, *topics: str) -> None:
     """Raise Forbidden for the first topic that is not within the caller's prefixes (§3.4)."""
     for topic in topics:
         if not caller.sees(topic):
             raise Forbidden("this topic is not within the key's prefixes", topic=topic)
+
+
+def _hold_or_release(router: str, caller: Caller | str, *, is_paused: bool) -> None:
+    if not can_be_looked_up(router):
+        raise RouterNotFound.of(router)
+    with transaction.atomic():
+        existing = Router.objects.select_for_update().filter(name=router).first()
+        if existing is None:
+            raise RouterNotFound.of(router)
+        if existing.is_paused is is_paused:
+            return
+        existing.is_paused = is_paused
+        existing.save(update_fields=["is_paused"])
+        access.audit(
+            caller=caller,
+            action="router.pause" if is_paused else "router.resume",
+            target=f"router:{router}",
+            position=existing.position,
+        )
 
 
 def _check_names(router: str, wanted: RouterConfig) -> None:

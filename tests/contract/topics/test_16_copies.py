@@ -461,3 +461,47 @@ def test_a_topic_fed_anew_takes_what_came_another_way(api: Api) -> None:
     api.post("/v0/topics/d/delete", {"before_seq": 2})
     settle(api, "d", "b")
     assert datas(api, "d", from_seq=1) == [2]
+
+
+# --- §16.4: who else waits for copies ---------------------------------------------------------------------------------
+
+
+def test_a_claim_finds_what_was_written_to_the_source(api: Api) -> None:
+    api.put("/v0/topics/jobs", {"type": "queue"})
+    route(api, "r", "a", "jobs")
+    for number in range(5):
+        api.write("a", number)
+        answer = api.post("/v0/topics/jobs/claim", {"node": "w", "max": 10}).json()
+        assert [job["data"] for job in answer["claimed"]] == [number]
+
+
+def test_a_full_queue_takes_more_when_a_job_is_done(api: Api) -> None:
+    api.put("/v0/topics/jobs", {"type": "queue", "cap_records": 1, "discard": "reject"})
+    route(api, "r", "a", "jobs")
+    api.write("a", 0, 1, 2)
+    for number in range(3):
+        answer = api.post("/v0/topics/jobs/claim", {"node": "w", "max": 10}).json()
+        [job] = answer["claimed"]
+        assert job["data"] == number
+        api.post("/v0/topics/jobs/ack", {"seqs": [job["$seq"]], "node": "w"})
+
+
+def test_a_watch_of_the_dest_is_told_of_copies(api: Api) -> None:
+    route(api, "r", "a", "b")
+    with api.follow(api.watch({"b": {}})) as stream:
+        stream.expect("caught-up", topic="b", head_seq=0)
+        api.write("a", 1)
+        stream.records(1, topic="b")
+
+
+def test_a_watch_meets_a_gap_where_it_is(api: Api) -> None:
+    route(api, "r", "a", "b")
+    api.write("a", 1, 2)
+    assert datas(api, "b") == [1, 2]
+    api.put("/v0/topics/a", {"cap_records": 1})
+    api.write("a", 3, 4, 5)
+    with api.follow(api.watch({"b": {}})) as stream:
+        stream.records(1, 2, topic="b")
+        stream.expect("tombstone", topic="b", reason="source_trim", gap_from=3, gap_to=4)
+        stream.records(5, topic="b")
+        stream.expect("caught-up", topic="b", head_seq=5)

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.core import threads
-from apps.topics import services
+from apps.topics import queries, services
 from apps.topics.models import Router, Topic
 from apps.topics.routers import forwarder
 from apps.topics.services import NewEvent, append_events
@@ -81,6 +81,38 @@ def test_it_deletes_a_router() -> None:
     assert printed("delete", "ab") == [{"router": "ab", "deleted": False}]
 
 
+def test_a_paused_router_copies_nothing_and_nobody_waits_for_it(
+    enqueued: list[tuple[str, dict[str, Any]]], redis: Any
+) -> None:
+    routers("create", "ab", "a", "b")
+    append_events([NewEvent("a", "1")])
+    forwarder.sweep()
+    assert routers("pause", "ab") == "Paused ab.\n"
+    routers("pause", "ab")
+    append_events([NewEvent("a", "2")])
+    forwarder.sweep()
+    page = queries.read_after("b", 0, 10)
+    assert page is not None
+    assert [record.data for record in page.records] == ["1"]
+    [row] = printed("lag")
+    assert (row["lag"], row["is_paused"], row["is_full"]) == (1, True, False)
+    assert routers("lag").endswith("  PAUSED\n")
+    redis.flushall()
+    enqueued.clear()
+    assert routers("resume", "ab") == "Resumed ab.\n"
+    # Not at the next sweep, but now.
+    assert ("topics.sweep_routers", {}) in enqueued
+    page = queries.read_after("b", 0, 10)
+    assert page is not None
+    assert [record.data for record in page.records] == ["1", "2"]
+    with pytest.raises(CommandError, match="no router named"):
+        routers("pause", "none")
+    entries = AuditEntry.objects.filter(target="router:ab").order_by("id")
+    assert [entry.action for entry in entries] == [
+        "router.create", "router.pause", "router.resume",
+    ]  # fmt: skip
+
+
 # --- Metrics ----------------------------------------------------------------------------------------------------------
 
 
@@ -138,6 +170,10 @@ def test_the_list_costs_the_same_whatever_its_length(operator: Client) -> None:
 def test_an_operator_deletes_routers(operator: Client, looker: Client) -> None:
     routers("create", "ab", "a", "b")
     router = Router.objects.get()
+    for action, is_paused in (("pause", True), ("resume", False)):
+        operator.post("/admin/topics/router/", {"action": action, "_selected_action": [router.pk]})
+        router.refresh_from_db()
+        assert router.is_paused is is_paused
     form = {"action": "delete_routers", "_selected_action": [router.pk]}
     looker.post("/admin/topics/router/", form)
     assert Router.objects.exists()

@@ -22,7 +22,7 @@ BY = "command line"
 
 
 class Command(BaseCommand):
-    help = "List, make and delete routers, and show which are behind."
+    help = "List, make, pause, resume and delete routers, and show which are behind."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         verbs = parser.add_subparsers(dest="verb", required=True)
@@ -41,9 +41,12 @@ class Command(BaseCommand):
         create.add_argument("--allow-cycle", action="store_true", help="It may close a circle.")
         create.add_argument("--drop-node", action="store_true", help="Copies carry no node.")
         create.add_argument("--drop-tag", action="store_true", help="Copies carry no tag.")
+        pause = verbs.add_parser("pause", help="Have a router copy nothing.")
+        resume = verbs.add_parser("resume", help="Have a router go on where it was.")
         delete = verbs.add_parser("delete", help="Delete a router; its copies stay.")
-        delete.add_argument("router")
-        for verb in (listing, lag, create, delete):
+        for verb in (pause, resume, delete):
+            verb.add_argument("router")
+        for verb in (listing, lag, create, pause, resume, delete):
             verb.add_argument("--json", action="store_true", help="Print JSON, one value per line.")
 
     def handle(self, **options: Any) -> None:
@@ -51,6 +54,8 @@ class Command(BaseCommand):
             "list": self.list_all,
             "lag": self.show_lag,
             "create": self.create,
+            "pause": self.pause,
+            "resume": self.resume,
             "delete": self.delete,
         }
         try:
@@ -80,6 +85,14 @@ class Command(BaseCommand):
         shown = {"router": router, "created": done.created}
         self._print(options, shown, f"{said} {router}: {source} → {dest}.")
 
+    def pause(self, *, router: str, **options: Any) -> None:
+        services.pause_router(router=router, caller=BY)
+        self._print(options, {"router": router, "paused": True}, f"Paused {router}.")
+
+    def resume(self, *, router: str, **options: Any) -> None:
+        services.resume_router(router=router, caller=BY)
+        self._print(options, {"router": router, "paused": False}, f"Resumed {router}.")
+
     def delete(self, *, router: str, **options: Any) -> None:
         deleted = services.delete_router(router=router, caller=BY)
         said = f"Deleted {router}." if deleted else f"There is no router {router}."
@@ -100,8 +113,10 @@ def _line(router: RouterLag) -> str:
         behind = f"{router.lag} behind"
         if router.waiting_since is not None:
             behind += f" since {clock.rfc3339_of_milliseconds(router.waiting_since)}"
-    full = f"  {router.dest} IS FULL" if router.is_full else ""
+    why = "  PAUSED" if router.is_paused else ""
+    if router.is_full:
+        why += f"  {router.dest} IS FULL"
     return (
         f"{router.name}  {router.source} → {router.dest}{stamps}, {router.forwarded_total} forwarded,"
-        f" {behind}{full}"
+        f" {behind}{why}"
     )

@@ -1,5 +1,6 @@
 -- Take the turn to forward a router's records, which is its row's lock, and read the next of them with the marks of the
--- source. One row, with what the filter lets pass as arrays, null if that is nothing; no row if the router is gone.
+-- source. One row, with what the filter lets pass as arrays, null if that is nothing; no row if the router is
+-- gone or paused.
 -- `read_to` is the last record looked at. Called by routers.forwarding; primary keys of topics_router and topics_topic, the
 -- keys of the segments.
 --
@@ -9,7 +10,7 @@ WITH router AS MATERIALIZED (
   SELECT id, name, source_id, dest_id, preserve_node, preserve_tag, filter_text, filter_is_prefix, guarantee, position,
          forwarded_total
   FROM topics_router
-  WHERE id = %(router_id)s::bigint
+  WHERE id = %(router_id)s::bigint AND NOT is_paused
   FOR NO KEY UPDATE
 ), topic AS (
   SELECT r.name AS router, r.dest_id, r.preserve_node, r.preserve_tag, r.filter_text, r.filter_is_prefix, r.guarantee,
