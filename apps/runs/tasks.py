@@ -3,7 +3,12 @@ from __future__ import annotations
 from typing import Any
 
 from celery import shared_task
-from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import (
+    celeryd_after_setup,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
 
 from apps.core import memory
 from apps.core.queue import answer_nudge
@@ -24,11 +29,17 @@ def sweep_runs() -> None:
     sweeps.sweep_runs()
 
 
-@worker_ready.connect
-def start_agent(sender: Any, **_: Any) -> None:
+@celeryd_after_setup.connect
+def start_agent(instance: Any, **_: Any) -> None:
+    # Not when the worker is ready: it is so only once it has reached Redis, and work is found in Postgres.
     # A worker that does not listen for work (celery -Q gyoza) does sweeps and maintenance only.
-    if any(queue.alias == "gyoza.wake" for queue in sender.app.amqp.queues.consume_from.values()):
+    queues = instance.app.amqp.queues.consume_from.values()
+    if any(queue.alias == "gyoza.wake" for queue in queues):
         workerprocess.start()
+
+
+@worker_ready.connect
+def settle_memory(**_: Any) -> None:
     memory.settle()
 
 

@@ -130,6 +130,13 @@ def test_an_emptied_redis_loses_nothing(worker):
     assert_each_ended_once(worker, "flushed", ids, events)
 
 
+def test_a_worker_that_starts_while_redis_is_away_works(gyoza):
+    gyoza.start_worker("worker-r", REDIS_URL="redis://127.0.0.1:1/0", GYOZA_WORKER_NAME="r")
+    (one,) = submit(gyoza, "blind", 1, 1)
+    gyoza.wait_for_state(one, "COMPLETED")
+    gyoza.kill("worker-r", signal.SIGTERM)
+
+
 def test_a_killed_worker_loses_nothing(gyoza):
     gyoza.start_worker("worker-a", GYOZA_WORKER_SLOTS="20", GYOZA_WORKER_NAME="a")
     ids = submit(gyoza, "killed", 20, 4, python=None, command=["sleep", "3"], priority=1)
