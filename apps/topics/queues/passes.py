@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from apps.core import asyncdb, pgarray, sql
 from apps.topics import eviction, settling
 from apps.topics.errors import NotAQueue, TopicNotFound
+from apps.topics.names import can_be_looked_up
 from apps.topics.queues import dead_letters, dealing, verdicts, windows
 from apps.topics.queues.orders import Ack, Claim, Claimed, Decided, Depth, Effects, Leased, Verdict
 from apps.topics.states import TopicKind
@@ -74,8 +75,7 @@ async def carry_out(name: str, orders: Sequence[Order]) -> tuple[dict[Order, Out
 async def lock_queue(conn: Connection, name: str) -> dict[str, Any]:
     """Lock a queue until the transaction ends and return its row; raises TopicNotFound or NotAQueue."""
     while True:
-        # Postgres has no NUL in text.
-        if "\0" not in name:
+        if can_be_looked_up(name):
             found = await sql.run_async(
                 "topics/queues/lock_queue", on=conn, name=name, now=eviction.now_ms()
             )
@@ -87,7 +87,7 @@ async def lock_queue(conn: Connection, name: str) -> dict[str, Any]:
 async def open_queue(name: str, *, on: Connection | None = None) -> None:
     """Make sure that a queue has its row; raises TopicNotFound or NotAQueue."""
     kinds = []
-    if "\0" not in name:
+    if can_be_looked_up(name):
         kinds = (await sql.run_async("topics/queues/open_queue", on=on, name=name)).rows
     if not kinds:
         raise TopicNotFound.of(name)
