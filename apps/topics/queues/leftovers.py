@@ -5,12 +5,23 @@ from __future__ import annotations
 from apps.core import sql
 from apps.topics import eviction
 from apps.topics.names import can_be_looked_up
+from apps.topics.states import TopicKind
 
 
 def lock(name: str) -> None:
-    """Lock a queue until the transaction ends, before its topic is locked; nothing if no job was ever claimed of it."""
-    if can_be_looked_up(name):
-        sql.run_bound("topics/queues/lock_queue", name=name, now=eviction.now_ms())
+    """Lock a queue until the transaction ends, before its topic is locked; nothing if it is a log, or not there.
+
+    The row is made if need be: else a claim could make and lock it meanwhile, and then wait for the topic.
+    """
+    if not can_be_looked_up(name) or _lock(name):
+        return
+    opened = sql.run_bound("topics/queues/open_queue", name=name).rows
+    if opened and opened[0]["kind"] == TopicKind.QUEUE:
+        _lock(name)
+
+
+def _lock(name: str) -> bool:
+    return bool(sql.run_bound("topics/queues/lock_queue", name=name, now=eviction.now_ms()).rows)
 
 
 def let_go(topic_id: int) -> None:

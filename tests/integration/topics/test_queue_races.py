@@ -301,3 +301,27 @@ async def _claim(
 
 async def _decide(name: str, verdict: Any) -> Any:
     return await desk.decide(name, verdict)
+
+
+def test_a_deletion_beside_the_very_first_claim_waits_for_nobody_who_waits_for_it():
+    """The queue's row is not there yet: whoever comes first makes it, and holds it."""
+    for round_ in range(10):
+        name = f"q{round_}"
+        make_queue(20, name)
+
+        async def delete(name: str = name) -> int:
+            await asyncio.to_thread(_delete_even, name)
+            return 0
+
+        async def claim_and_ack(name: str = name) -> int:
+            jobs = (await desk.claim(name, Claim(b"w", 10))).jobs
+            verdict = Ack(b"w", [job.seq for job in jobs], [job.lease for job in jobs])
+            return len((await desk.decide(name, verdict)).done)
+
+        processes(delete, claim_and_ack, delete)
+        assert_sound(name)
+
+
+def _delete_even(name: str) -> None:
+    services.delete_records(topic=name, match=predicates.parse("even"), caller="test")
+    connection.close()
