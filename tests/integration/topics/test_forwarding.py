@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -411,3 +412,30 @@ def test_readers_of_the_dest_are_woken(redis: Any) -> None:
         words = [message["data"] for message in iter(lambda: heard.get_message(timeout=5), None)]
     assert any(b"topic:b" in word for word in words if isinstance(word, bytes))
     assert hub.REDIS_CHANNEL == "gyoza:wakeups"
+
+
+def test_the_statements_use_the_indexes_named_in_their_headers() -> None:
+    router_id = route()
+    write("a", *range(50))
+    params: dict[str, dict[str, Any]] = {
+        "read_source": {"router_id": router_id, "limit": 1024, "budget": 1 << 20, "now": 0},
+        "advance_router": {"router_id": router_id, "position": 0, "forwarded_total": 0},
+        "find_due": {"name": "a"},
+        "find_owed": {"name": "b"},
+        "read_router": {"name": "a-b"},
+    }
+    plans = {}
+    with connection.cursor() as cursor:
+        cursor.execute("SET enable_seqscan = off")
+        try:
+            for name, given in params.items():
+                cursor.execute("EXPLAIN " + sql.statement(f"topics/routers/{name}"), given)
+                plans[name] = str(cursor.fetchall())
+        finally:
+            cursor.execute("RESET enable_seqscan")
+    assert re.search(r"topics_event_\d+_pkey", plans["read_source"])
+    assert "topics_router_pkey" in plans["read_source"]
+    assert "topics_router_pkey" in plans["advance_router"]
+    assert "topics_router_source_id" in plans["find_due"]
+    assert "topics_router_dest_id" in plans["find_owed"]
+    assert "router_once_per_name" in plans["read_router"]
