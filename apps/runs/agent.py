@@ -22,7 +22,7 @@ from apps.core.nudges import Ear
 from apps.runs import sweeps, turns
 from apps.runs.executors import load
 from apps.runs.executors.base import ExecutorFailure, Handle
-from apps.runs.held import Held
+from apps.runs.held import Held, Room
 from apps.runs.models import LogChunk, Run
 from apps.runs.scheduling import claim_of
 from apps.runs.services import CLAIM_TASK
@@ -179,7 +179,9 @@ class Agent:
             sweeps.sweep_runs()
         if turn.state == WorkerState.LOST:
             self._has_come = self._register()
-        return bool(turn.claims) or any(report.ended or report.given_back for report in told)
+        has_more = any(held.has_more for held in self.held.values())
+        is_free = any(report.ended or report.given_back for report in told)
+        return bool(turn.claims) or is_free or has_more
 
     def _take_turn(self, reports: list[Report]) -> tuple[Turn, list[Report]]:
         """Take a turn and return what was told in it. A report that can't be stored doesn't keep back the others."""
@@ -245,21 +247,24 @@ class Agent:
         if listen:
             self._listen_at = now
         reports = []
-        for one, held in list(self.held.items()):
+        room = Room()
+        # Whoever had room of late stands behind: one that tells without end leaves some to the others.
+        for held in sorted(self.held.values(), key=lambda one: one.told_at):
+            is_new = not held.is_reported or held.failure is not None
             if held.is_disowned:
                 self._bury(held)
-            elif listen or one in news or not held.is_reported or held.failure is not None:
-                report = self._look(held)
+            elif listen or held.id in news or held.has_more or is_new:
+                report = self._look(held, room)
                 if report is not None:
                     reports.append(report)
         return reports
 
-    def _look(self, held: Held) -> Report | None:
+    def _look(self, held: Held, room: Room) -> Report | None:
         report = None
         with self._about(held):
-            report = held.look()
+            report = held.look(room)
         if held.failure is not None:
-            report = held.look()
+            report = held.look(room)
         if not held.could_begin:
             log.warning("nothing is claimed for %.0f s: %s", UNFIT_SECONDS, report and report.ended)
             self._claim_at = time.monotonic() + UNFIT_SECONDS
@@ -389,32 +394,35 @@ class Agent:
             self._wake.wait(LISTEN_SECONDS)
             self._wake.clear()
             self._beat()
-        reports = self._last_words()
-        untold = set()
+        has_left = False
         try:
-            self._take_turn(reports)
+            while self._say_last_words():
+                pass
             turns.leave(worker_id=self.worker_id, instance=self.instance)
+            has_left = True
         except AWAY as exc:
             log.warning("could not say good-bye, runs go back when the worker is lost: %s", exc)
-            # A worker that starts here in time finds what has ended by itself, and tells it.
-            untold = {report.attempt_id for report in reports if report.ended is not None}
         for held in list(self.held.values()):
-            if held.id not in untold:
+            # A worker that starts here in time finds what has ended by itself, and tells it.
+            if has_left or held.is_disowned or not held.has_ended_itself:
                 self._forget(held)
         for executor in self.executors.values():
             executor.close()
         db.connections.close_all()
 
-    def _last_words(self) -> list[Report]:
-        """Report what has ended by itself; what we have stopped goes back, with its log."""
+    def _say_last_words(self) -> bool:
+        """Report what has ended by itself; what we have stopped goes back, with its log. Return if there is more."""
         reports = []
+        room = Room()
         for held in self.held.values():
-            report = None if held.is_disowned else self._look(held)
+            report = None if held.is_disowned else self._look(held, room)
             if report is not None and report.ended is not None and report.ended.stopped:
                 report = replace(report, ended=None, given_back="the worker was shut down")
             if report is not None:
                 reports.append(report)
-        return reports
+        for report in self._take_turn(reports)[1]:
+            self._settle(report)
+        return any(held.has_more for held in self.held.values())
 
     def _alive(self) -> bool:
         alive = False

@@ -13,15 +13,24 @@ from apps.runs.executors.base import LaunchSpec
 from apps.runs.turns import Ended, Report, Said
 
 if TYPE_CHECKING:
-    from apps.runs.executors.base import Executor, ExecutorFailure, Handle, Outcome
+    from apps.runs.executors.base import Executor, ExecutorFailure, Handle, Message, Outcome
     from apps.runs.scheduling import Claim
 
-# Log shipped per attempt and turn while it runs; the rest follows in the next turns.
+# What one attempt may tell in one turn; the rest follows in the next turns, before its end is told.
 LOG_BYTES_PER_TURN = 1024 * 1024
+MESSAGES_PER_TURN = 1000
 # A run that was claimed ahead of need and has not begun after so long is given back.
 WAIT_SECONDS = 2.0
 # What a supervisor may be late with a timeout, beyond the grace, before the worker reminds it.
 LATE_SECONDS = 15.0
+
+
+@dataclass(slots=True)
+class Room:
+    """What all attempts together may tell in one turn: it must be over long before the next heartbeat is due."""
+
+    messages: int = 4000
+    log_bytes: int = 8 * 1024 * 1024
 
 
 @dataclass(slots=True)
@@ -40,6 +49,9 @@ class Held:
     is_returning: bool = False
     is_disowned: bool = False
     seconds: float | None = None  # how long it took, once it has ended
+    has_more: bool = False  # there was no room for all it has to tell
+    has_ended_itself: bool = False  # and not because we asked it to
+    told_at: float = 0.0  # when it last had some
     could_begin: bool = True  # False: this worker could not even start it
 
     @property
@@ -66,8 +78,9 @@ class Held:
             grace_s=settings.GYOZA_CANCEL_GRACE_SECONDS,
         )
 
-    def look(self) -> Report | None:
-        """Return what has happened since the last report; None if nothing has."""
+    def look(self, room: Room) -> Report | None:
+        """Return what has happened since the last report, as far as there is room for it; None if nothing has."""
+        self.has_more = False
         if self.failure is not None or self.handle is None:
             return self._report(ended=self.failure)
         # The outcome first: whatever the op said and printed is complete once it is there.
@@ -83,8 +96,13 @@ class Held:
             return self._report(handle=began, given_back="those ahead of it took long")
         if outcome is None and self._is_overdue() and not self.is_stopping:
             self.stop()
-        messages, message_offset = self.executor.read_messages(self.handle, self.message_offset)
-        logged = self._read_log(is_last=outcome is not None)
+        messages, message_offset = self._read_messages(self.handle, room)
+        logged = self._read_log(self.handle, room)
+        if messages or logged:
+            self.told_at = time.monotonic()
+        self.has_ended_itself = outcome is not None and not outcome.stopped
+        if self.has_more:
+            outcome = None  # its end is the last that is told
         if outcome is None and not messages and not logged and self.is_reported:
             return None
         if outcome is not None:
@@ -148,16 +166,31 @@ class Held:
     def _report(self, **said: Any) -> Report:
         return Report(self.claim.run_id, self.claim.attempt, self.claim.lease, **said)
 
-    def _read_log(self, *, is_last: bool) -> bytes:
-        assert self.handle is not None  # noqa: S101 - for the type checker
-        pieces: list[bytes] = []
-        size = 0
-        while piece := self.executor.read_log(self.handle, self.log_offset + size):
-            pieces.append(piece)
-            size += len(piece)
-            if not is_last and size >= LOG_BYTES_PER_TURN:
+    def _read_messages(self, handle: Handle, room: Room) -> tuple[list[Message], int]:
+        found: list[Message] = []
+        offset, end = self.message_offset, -1
+        while offset != end:
+            if room.messages <= 0 or len(found) >= MESSAGES_PER_TURN:
+                self.has_more = True
                 break
-        return b"".join(pieces)
+            end = offset
+            read, offset = self.executor.read_messages(handle, offset)
+            found += read
+            room.messages -= len(read)
+        return found, offset
+
+    def _read_log(self, handle: Handle, room: Room) -> bytes:
+        found = bytearray()
+        while True:
+            if room.log_bytes <= 0 or len(found) >= LOG_BYTES_PER_TURN:
+                self.has_more = True
+                break
+            piece = self.executor.read_log(handle, self.log_offset + len(found))
+            if not piece:
+                break
+            found += piece
+            room.log_bytes -= len(piece)
+        return bytes(found)
 
 
 def _said(message: Any) -> Said:

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
     from apps.runs.models import RunQuerySet
 
+# Events in one answer, over all attempts; each has room for some.
 MOST_EVENTS = 10_000
+LEAST_EVENTS = 100
 # What one read of a log takes: many small pieces, but not many big ones, or hundreds of readers would fill the memory.
 LOG_PIECES = 16
 LOG_BYTES = 256 * 1024
@@ -56,9 +58,14 @@ class AttemptView:
 
 
 def attempts(run: Run) -> list[AttemptView]:
-    """Return every attempt of a run with its timeline, oldest first, in two queries."""
+    """Return every attempt of a run with the beginning of its timeline, oldest first, in two queries.
+
+    An op may have said a quarter of a million things in each attempt; `timeline` reads on from there.
+    """
     events: dict[int, list[RunEvent]] = {}
-    for event in RunEvent.objects.filter(run_id=run.id).order_by("attempt", "number"):
+    share = max(MOST_EVENTS // run.current_attempt, LEAST_EVENTS)
+    rows = RunEvent.objects.filter(run_id=run.id, number__lt=share)
+    for event in rows.order_by("attempt", "number"):
         events.setdefault(event.attempt, []).append(event)
     past = [
         AttemptView(row.number, row, row.worker_name, events.get(row.number, []))

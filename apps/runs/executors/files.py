@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _READ_LIMIT = 1 << 20
+# Each message becomes rows: what is read at a time should be some hundreds of them.
+_MESSAGES_READ_LIMIT = 1 << 15
 # A handle is a pid and a few words.
 _CONTROL_LIMIT = 4096
 
@@ -143,9 +145,9 @@ def read_log(directory: Path, offset: int) -> bytes:
 def read_messages(directory: Path, offset: int) -> tuple[list[Message], int]:
     """Return the complete messages from `offset` on and the offset after them."""
     path = directory / workspace.MESSAGES
-    raw = _read(path, offset)
+    raw = _read(path, offset, _MESSAGES_READ_LIMIT)
     whole = raw[: raw.rfind(b"\n") + 1]
-    if not whole and len(raw) == _READ_LIMIT:
+    if not whole and len(raw) == _MESSAGES_READ_LIMIT:
         # One line longer than a read: an output near its limit. Take it with its end.
         raw = _read(path, offset, 4 * _READ_LIMIT)
         whole = raw[: raw.find(b"\n") + 1]

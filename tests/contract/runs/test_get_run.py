@@ -6,7 +6,7 @@ import pytest
 
 from apps.access.services import issue_run_token
 from apps.core import ids
-from apps.runs import transitions, wire
+from apps.runs import queries, transitions, wire
 from apps.runs.api import serializers
 from apps.runs.queries import AttemptView, WorkerLoad
 from apps.runs.states import RunState
@@ -72,6 +72,17 @@ def test_every_attempt_with_its_timeline(owner, retried):
     assert client.get(f"/runs/{retried.id}/attempts/1").json() == first
     assert client.get(f"/runs/{retried.id}/attempts/2").json() == second
     assert_problem(client.get(f"/runs/{retried.id}/attempts/3"), 404, "not_found")
+
+
+@pytest.mark.django_db
+def test_attempts_share_the_room_for_events(owner, retried, monkeypatch):
+    monkeypatch.setattr(queries, "MOST_EVENTS", 6)
+    monkeypatch.setattr(queries, "LEAST_EVENTS", 2)
+    client = client_for(owner)
+    first, second = client.get(f"/runs/{retried.id}/attempts").json()["data"]
+    assert ([event["id"] for event in first["events"]], len(second["events"])) == ([0, 1, 2], 3)
+    rest = client.get(f"/runs/{retried.id}/events?attempt=1&after=2").json()["data"]
+    assert [event["type"] for event in rest] == ["FAILED"]
 
 
 @pytest.mark.django_db

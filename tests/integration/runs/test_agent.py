@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +13,7 @@ from apps.core import clock
 from apps.runs import scheduling, turns
 from apps.runs.agent import Agent
 from apps.runs.executors.base import ExecutorFailure, Message, Outcome
+from apps.runs.held import LOG_BYTES_PER_TURN, Room
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import RunState, WorkerState
 from apps.runs.turns import Report
@@ -54,6 +56,11 @@ class Moody(ScriptedExecutor):
     def read_log(self, handle: Handle, offset: int) -> bytes:
         self._try("read_log", handle.attempt_id)
         return super().read_log(handle, offset)
+
+    def read_messages(self, handle: Handle, offset: int) -> tuple[list[Message], int]:
+        found, _ = super().read_messages(handle, offset)
+        page = found[: self.options.get("page", 10**9)]
+        return page, offset + len(page)
 
     def stop(self, handle: Handle, *, grace: float) -> None:
         self._try("stop", handle.attempt_id)
@@ -216,6 +223,56 @@ def test_a_command_that_can_not_be_found_fails_its_run_alone(make_agent, options
     options["script"] = lambda spec: Script(ends=absent if spec.run_id == str(missing.id) else DONE)
     tick(make_agent())
     assert (state_of(missing), state_of(good)) == ((S.FAILED, 1), (S.COMPLETED, 1))
+
+
+def chatter(count: int) -> tuple[Message, ...]:
+    return tuple(Message("progress", 0.0, value=n % 101) for n in range(count))
+
+
+def test_who_talks_without_end_is_heard_bit_by_bit_and_to_the_end(make_agent, options):
+    """A turn carries a heartbeat: it must not last as long as a worker may be silent."""
+    log = b"x" * (3 * LOG_BYTES_PER_TURN)
+    options["script"] = lambda _: Script(log=log, messages=chatter(5000), ends=DONE)
+    options["page"] = 500
+    run = make_run()
+    agent = make_agent()
+    heard = []
+    for _ in range(10):
+        tick(agent, times=1)
+        heard.append(RunEvent.objects.filter(run=run, type="PROGRESS").count())
+    assert max(after - before for before, after in pairwise([0, *heard])) <= 1000
+    assert heard[-1] == 5000
+    assert state_of(run) == (S.COMPLETED, 1)
+    assert sum(len(chunk.content) for chunk in LogChunk.objects.filter(run=run)) == len(log)
+    events = RunEvent.objects.filter(run=run).order_by("number")
+    assert [event.type for event in events][-1] == "COMPLETED"
+
+
+def test_many_who_talk_without_end_leave_room_to_each_other(make_agent, options):
+    options["script"] = lambda _: Script(messages=chatter(3000), ends=DONE)
+    options["page"] = 500
+    runs = [make_run() for _ in range(8)]
+    agent = make_agent()
+    before = 0
+    for _ in range(12):
+        tick(agent, times=1)
+        heard = RunEvent.objects.filter(type="PROGRESS").count()
+        assert heard - before <= Room().messages + 500
+        before = heard
+    assert {state_of(run) for run in runs} == {(S.COMPLETED, 1)}
+
+
+def test_a_leaving_worker_tells_everything(make_agent, options):
+    options["script"] = lambda _: Script(messages=chatter(3000), ends=DONE)
+    options["page"] = 500
+    run = make_run()
+    agent = make_agent()
+    agent.nudge()
+    agent.tick()
+    while agent._say_last_words():
+        assert state_of(run) == (S.RUNNING, 1)
+    assert state_of(run) == (S.COMPLETED, 1)
+    assert RunEvent.objects.filter(run=run, type="PROGRESS").count() == 3000
 
 
 def test_what_a_leaving_worker_stopped_does_not_fail(make_agent, options):
