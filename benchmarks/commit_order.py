@@ -1,7 +1,8 @@
 """Commit order: writers that hold their transactions open for random times, readers throughout (design.md §10).
 
 Half of the writers append inside transactions of their own and pause before they commit, as workers do; the other half
-over HTTP. Whatever a reader has passed by must not appear later: 0 missed, 0 doubled, 0 out of order.
+over HTTP. Whatever a reader has passed by must not appear later: 0 missed, 0 doubled, 0 out of order. Meanwhile the log
+is cut into segments again and again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psycopg
+
 from tests.log_client import END, Client
 from tests.system import ROOT, durable_system
 
@@ -27,6 +30,7 @@ RECORDS = int(os.environ.get("RECORDS", "1_000_000"))
 WRITERS, READERS = 16, 8
 TOPICS = ["order.a", "order.b", "order.c", "order.d"]
 MOST = 100
+SEGMENT = "20000"
 # One in ten holds its transaction for up to three milliseconds.
 HOLD_SHARE, HOLD_SECONDS = 0.1, 0.003
 
@@ -67,6 +71,17 @@ def write_over_http(number: int, urls: str) -> None:
             raise SystemExit("an append was not acknowledged")
 
 
+def sweep_on_and_on() -> None:
+    import django
+
+    django.setup()
+    from apps.topics.disk import sweep
+
+    while True:
+        sweep.trim_records()
+        time.sleep(0.2)
+
+
 def read(topic: str, urls: str) -> None:
     """Follow a topic to its end, and print what was wrong with what was seen."""
     client = Client(urls.split(","))
@@ -102,6 +117,8 @@ def crowd(gyoza: System) -> list[dict[str, Any]]:
         return stack.enter_context(process)
 
     with ExitStack() as stack:
+        sweeper = start(stack, "sweep")
+        stack.callback(sweeper.kill)
         readers = [
             start(stack, "read", TOPICS[number % len(TOPICS)], urls) for number in range(READERS)
         ]
@@ -121,7 +138,7 @@ def crowd(gyoza: System) -> list[dict[str, Any]]:
 def main() -> None:
     with (
         tempfile.TemporaryDirectory(prefix="gyoza-bench-") as home,
-        durable_system(Path(home)) as gyoza,
+        durable_system(Path(home), GYOZA_SEGMENT_RECORDS=SEGMENT) as gyoza,
     ):
         gyoza.start_web()
         gyoza.start_web("other")
@@ -130,13 +147,18 @@ def main() -> None:
         began = time.perf_counter()
         counts = crowd(gyoza)
         seconds = time.perf_counter() - began
+        with psycopg.connect(gyoza.env["DATABASE_URL"]) as link:
+            found = link.execute(
+                "SELECT count(*) FROM pg_inherits WHERE inhparent = 'topics_event'::regclass"
+            ).fetchone()
+        assert found is not None
         assert sum(one["records"] for one in counts) == READERS // len(TOPICS) * RECORDS
         wrong = {
             name: sum(one[name] for one in counts) for name in ("missed", "doubled", "out of order")
         }
         print(
             f"{RECORDS:,} records by {WRITERS} writers, each read by {READERS // len(TOPICS)} of {READERS} readers,"
-            f" in {seconds:.0f} s: {wrong} (0 each)"
+            f" in {seconds:.0f} s, {found[0]} segments at the end: {wrong} (0 each)"
         )
 
 
@@ -146,6 +168,8 @@ if __name__ == "__main__":
             write_in_transactions(int(number))
         case ["post", number, urls]:
             write_over_http(int(number), urls)
+        case ["sweep"]:
+            sweep_on_and_on()
         case ["read", topic, urls]:
             read(topic, urls)
         case _:
