@@ -114,8 +114,12 @@ class Follower:
                 await reading.wait()
             if reading.error is not None:
                 raise reading.error
-            if self._topics.get(name) is not followed or followed.position.seq != after:
-                continue  # unsubscribed meanwhile, or told by another connection of the session
+            if (
+                self._is_stopped
+                or self._topics.get(name) is not followed
+                or followed.position.seq != after
+            ):
+                continue  # ended or unsubscribed meanwhile, or told by another connection of the session
             if reading.has_failed:
                 self._park(name, followed, reading)  # Postgres is away; the tail tries again
                 continue

@@ -133,6 +133,23 @@ def test_a_hundred_watchers_at_the_end_cost_one_query_per_wake_up():
         assert len({id(one.readings[step]) for one in heard}) == 1
 
 
+def test_who_is_stopped_while_it_reads_takes_nothing_from_its_successor():
+    """Both have the session's positions."""
+    write("t", 1)
+    position, heard = Position(Topic.objects.get().pk, 0), Heard()
+
+    async def scene() -> bool:
+        with closing(Listener(heard)) as ended:
+            ended.add({"t": position}, WANTED)
+            reading = asyncio.create_task(ended.read())
+            await asyncio.sleep(0)
+            ended.stop()
+            return (await reading).is_over
+
+    assert run(scene())
+    assert (heard.told, position.seq) == ([], 0)
+
+
 def test_watchers_who_want_something_else_read_for_themselves():
     write("t", 1, 2)
     topic_id = Topic.objects.get().pk
