@@ -67,7 +67,7 @@ def decode_id(text: str) -> dict[str, Told] | None:
         told: dict[str, Told] = {
             name: (None, _seq.decode(seq)) for name, seq in members.items() if name not in exact
         }
-    except (UnicodeEncodeError, binascii.Error, msgspec.MsgspecError, RecursionError):
+    except (UnicodeError, binascii.Error, msgspec.MsgspecError, RecursionError):
         return None
     return told | exact
 
@@ -95,8 +95,10 @@ def _simple_id(name: str, seq: int) -> str:
     return _token(b'{"%b":%d}' % (name.encode(), seq))
 
 
-_Seq = Annotated[int, msgspec.Meta(ge=0)]
-_Incarnation = Annotated[int, msgspec.Meta(ge=1)]
+# What is beyond a bigint was never told; stored, it could not be read again.
+_MOST = 2**63 - 1
+_Seq = Annotated[int, msgspec.Meta(ge=0, le=_MOST)]
+_Incarnation = Annotated[int, msgspec.Meta(ge=1, le=_MOST)]
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _seq = msgspec.json.Decoder(_Seq)
 _exact = msgspec.json.Decoder(dict[str, tuple[_Incarnation, _Seq]])

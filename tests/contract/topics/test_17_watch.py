@@ -512,6 +512,7 @@ def test_an_id_never_advances(api: Api, seq: int):
         "é",
         "eyJ0Ijox",  # truncated
         "bm90IGpzb24",
+        "eyL_IjoxfQ",  # a name that is no UTF-8
         id_of([1]),
         id_of({"t": "1"}),
         id_of({"t": 1.5}),
@@ -575,6 +576,19 @@ def test_after_a_crash_the_client_knows_better_than_the_row(api: Api):
     with api.follow(url, last_event_id=id_of({"t": 99})) as stream:
         stream.expect("tombstone", reason="recreated")
         stream.records(1, 2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    "told", [{"t": 2**63}, {"t": 10**30}, {"$": {"t": [1, 10**30]}}, {"$": {"t": [10**30, 1]}}]
+)
+def test_after_a_crash_an_impossible_seq_is_ignored(api: Api, told: Any):
+    api.write("t", 1)
+    url = api.watch({"t": {}})
+    WatchSession.objects.update(streams=1)
+    with api.follow(url, last_event_id=id_of(told)) as stream:
+        stream.records(1)
+        stream.expect("caught-up")
+    api.run(streams.write_down())
 
 
 def test_a_stream_ends_when_another_process_has_taken_the_session_over(api: Api):
