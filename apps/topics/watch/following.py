@@ -115,7 +115,7 @@ class Follower:
             if reading.error is not None:
                 raise reading.error
             if (
-                self._is_stopped
+                self._is_over
                 or self._topics.get(name) is not followed
                 or followed.position.seq != after
             ):
