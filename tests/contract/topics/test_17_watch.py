@@ -673,7 +673,7 @@ def test_streams_wait_for_postgres(api: Api, monkeypatch: pytest.MonkeyPatch):
         stream.expect("caught-up")
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+                "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
                 " AND datname = current_database()"
             )
         append_events([NewEvent("t", "2")])

@@ -204,7 +204,7 @@ def test_a_connection_that_breaks_costs_no_copy(scalpel: Scalpel) -> None:
     def cut() -> None:
         with connection.cursor() as cursor:
             cursor.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
                 " WHERE state = 'idle in transaction' AND query LIKE '-- Move a router%'"
             )
         connection.close()
