@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 OLDEST = (3, 11)
 NEWER = ("python3.13", "python3.12", "python3.11", "python3.14")
@@ -128,7 +129,7 @@ def make_environment(level: str) -> None:
                     step.tell(f"installing {count} packages")
         if pip.returncode != 0:
             log.flush()
-            _give_up("pip could not install the packages", terminal)
+            _give_up("pip could not install the packages")
         step.result = f"Python {version}, {count} packages"
     STAMP.write_text(json.dumps({"level": level, "fingerprint": wanted}), encoding="utf-8")
 
@@ -155,15 +156,18 @@ def _make_venv(log: object) -> None:
         [sys.executable, "-m", "venv", "--clear", os.fspath(VENV)], capture_output=True, check=False
     )
     LOG.write_bytes(done.stdout + done.stderr)
-    if done.returncode != 0:
+    if done.returncode == 0:
+        return
+    if b"ensurepip" in done.stdout + done.stderr:
         package = f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"
         sys.exit(
             f"\n{sys.executable} can't make virtual environments. On Debian and Ubuntu: apt install {package}\n"
             f"What it said is in {LOG}"
         )
+    _give_up(f"{sys.executable} could not make {VENV}")
 
 
-def _give_up(reason: str, terminal: object) -> None:
+def _give_up(reason: str) -> NoReturn:
     lines = LOG.read_text("utf-8", "replace").splitlines()
     errors = [line for line in lines if line.startswith("ERROR")] or lines[-5:]
     sys.exit(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -12,6 +13,15 @@ APPS = ROOT / "apps"
 def sources() -> list[Path]:
     found = [*APPS.rglob("*.py"), *(ROOT / "gyoza_site").rglob("*.py")]
     return [p for p in sorted(found) if "migrations" not in p.parts]
+
+
+def test_the_tree_holds_files_only():
+    """A symbolic link points into the machine of whoever made it, and `.venv` as one breaks every clone."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--stage"], cwd=ROOT, capture_output=True, check=True, text=True
+    ).stdout.splitlines()
+    assert listed, "not a checkout"
+    assert [line for line in listed if not line.startswith("100")] == []
 
 
 def test_no_file_is_a_dumping_ground():

@@ -41,3 +41,15 @@ def test_it_counts_packages_not_comments(tmp_path: Path):
     path = tmp_path / "base.txt"
     path.write_text("# a==b\none==1\n    # via two==2\ntwo==2\n")
     assert bootstrap.pins(path) == ["one==1", "two==2"]
+
+
+def test_a_place_that_cannot_be_made_is_told_as_what_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "venv").symlink_to(tmp_path / "gone")
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(bootstrap, "LOG", tmp_path / "setup.log")
+    with pytest.raises(SystemExit, match=r"could not make .*venv") as told:
+        bootstrap._make_venv(None)
+    assert "File exists" in str(told.value)
+    assert "apt install" not in str(told.value)
