@@ -6,7 +6,10 @@ case that the message is lost.
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import hmac
+import logging
 import threading
 import time
 from dataclasses import dataclass
@@ -16,19 +19,22 @@ from weakref import WeakSet
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.db import transaction
+from django.db import DatabaseError, transaction
 
 from apps.access import queries, tokens
 from apps.access.caller import Caller
 from apps.access.scopes import parse_prefixes, parse_scopes
 from apps.core import clock
 from apps.core.errors import Invalid
-from apps.core.sse import hub, wakeups
+from apps.core.sse import connections, hub, wakeups
 from apps.core.sse.subscription import Subscription
+from apps.core.threads import in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import datetime
+
+log = logging.getLogger(__name__)
 
 CHANNEL = "access:keys"
 # A key's last use is written at most this often by one process: an UPDATE per request would cost more than the check.
@@ -74,6 +80,16 @@ class Snapshot:
             return None
         return found
 
+    def standing(self) -> set[UUID | None]:
+        """Return the keys that may be used; None among them while no key is needed."""
+        now = clock.now()
+        keys: set[UUID | None] = {
+            entry.caller.key_id
+            for entry in self.entries
+            if entry.expires_at is None or entry.expires_at > now
+        }
+        return keys | {None} if self.is_open else keys
+
 
 _reading = threading.Lock()  # held during the query, by whoever asks it for all
 _storing = threading.Lock()  # held for a moment only: the event loop takes it
@@ -82,6 +98,7 @@ _snapshot: Snapshot | None = None
 _noted: dict[UUID, float] = {}
 _listening: WeakSet[hub.Hub] = WeakSet()
 _env_entries: tuple[Entry, ...] = ()
+_refreshing: set[asyncio.Future[None]] = set()  # the loop itself holds tasks weakly
 
 
 def fresh() -> Snapshot | None:
@@ -104,6 +121,7 @@ def load() -> Snapshot:
                 # A revocation heard during the read may be missing from it: read again.
                 if asked is _generation:
                     known = _snapshot = read
+                    connections.end_all_but(read.standing())
         return known
 
 
@@ -193,6 +211,20 @@ class _News(Subscription):
 
     def wake(self, channel: str) -> None:
         drop()
+        if connections.any_ends_with_a_key():
+            # Now, and not with the next request: streams of a key that is gone must end.
+            # In a context of its own: that of whoever has woken us may be a thread that waits for this loop.
+            loop = asyncio.get_running_loop()
+            refreshing = loop.create_task(_refresh(), context=contextvars.Context())
+            _refreshing.add(refreshing)
+            refreshing.add_done_callback(_refreshing.discard)
+
+
+async def _refresh() -> None:
+    try:
+        await in_thread(load)
+    except DatabaseError as exc:
+        log.warning("keys are read again with the next request: %s", exc)
 
 
 def _read() -> Snapshot:

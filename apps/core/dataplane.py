@@ -133,7 +133,7 @@ class View:
                 raise Forbidden("this name is not within the key's prefixes")
             response = await self._called(handler)(request, caller, **path)
         # The last of all checks (topics v0 §17.3, §18.10).
-        connections.admit(response, caller.key_id)
+        connections.admit(response, caller.key_id, ends_with_key=caller.run_id is None)
         return response
 
     def _called(self, handler: Handler | None) -> Handler:

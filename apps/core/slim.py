@@ -128,16 +128,21 @@ async def stream(
     """Send a streaming response until it ends or the client leaves."""
     sending = asyncio.create_task(_send_all(response, send, is_head=is_head))
     leaving = asyncio.create_task(_until_gone(receive))
+    ends: list[asyncio.Future[None]] = [sending, leaving]
+    if isinstance(response, StreamResponse):
+        ends.append(response.told_to_end())
     try:
-        await asyncio.wait((sending, leaving), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for task in (sending, leaving):
-            task.cancel()
+        sending.cancel()
         try:
             # The stream closes what it holds before this returns; an error of its own is raised here.
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
+            if sending.cancelled() and not leaving.done():
+                await send({"type": "http.response.body", "body": b""})  # told to end
         finally:
+            leaving.cancel()
             if isinstance(response, StreamResponse):
                 response.release()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -12,10 +13,12 @@ from apps.core.errors import Throttled
 from apps.core.sse.stream import StreamResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from uuid import UUID
 
 _open: Counter[UUID | None] = Counter()
+# Those that end with the key that opened them; None = opened while there was no key.
+_of_key: dict[UUID | None, set[StreamResponse]] = {}
 
 
 def count() -> int:
@@ -33,7 +36,7 @@ def held(key: UUID | None) -> Iterator[None]:
         release()
 
 
-def admit(response: object, key: UUID | None) -> None:
+def admit(response: object, key: UUID | None, *, ends_with_key: bool = False) -> None:
     """Count a stream until its answer has ended; raises Throttled if there are too many. Other answers don't count."""
     if not isinstance(response, StreamResponse):
         return
@@ -42,6 +45,22 @@ def admit(response: object, key: UUID | None) -> None:
     except Throttled:
         response.close()
         raise
+    if ends_with_key:
+        streams = _of_key.setdefault(key, set())
+        streams.add(response)
+        response.on_release(partial(streams.discard, response))
+
+
+def any_ends_with_a_key() -> bool:
+    """Say whether there is a stream that would have to end if its key did."""
+    return any(_of_key.values())
+
+
+def end_all_but(keys: Collection[UUID | None]) -> None:
+    """End the streams that were opened with any other key: it has been revoked, or has expired; from any thread."""
+    for key in [key for key in list(_of_key) if key not in keys]:
+        for stream in list(_of_key.pop(key)):
+            stream.end()
 
 
 def _take(key: UUID | None) -> Callable[[], None]:

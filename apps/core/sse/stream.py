@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -119,6 +120,22 @@ class StreamResponse(StreamingHttpResponse):
         # The key that the connection counts for, where it isn't the caller's.
         self.charged_to = charged_to
         self._releases: list[Callable[[], None]] = []
+        self._told_to_end: asyncio.Future[None] | None = None
+        self._must_end = False
+
+    def told_to_end(self) -> asyncio.Future[None]:
+        """Return what is done as soon as the answer has to end, whatever else there is to send."""
+        self._told_to_end = asyncio.get_running_loop().create_future()
+        if self._must_end:
+            self._told_to_end.set_result(None)
+        return self._told_to_end
+
+    def end(self) -> None:
+        """End the answer; from any thread."""
+        self._must_end = True
+        told = self._told_to_end
+        if told is not None and not told.get_loop().is_closed():
+            told.get_loop().call_soon_threadsafe(_tell, told)
 
     def on_release(self, release: Callable[[], None]) -> None:
         """Have something given back when the answer has ended."""
@@ -133,6 +150,11 @@ class StreamResponse(StreamingHttpResponse):
         """End the answer, for Django's own handlers."""
         self.release()
         super().close()
+
+
+def _tell(told: asyncio.Future[None]) -> None:
+    if not told.done():
+        told.set_result(None)
 
 
 def response(

@@ -8,12 +8,18 @@ import pytest
 from apps.access import auth, keyring, services
 from apps.core import lifespan
 from apps.core.errors import Unauthorized
-from apps.core.sse import hub
+from apps.core.sse import connections, hub
 from apps.core.sse.subscription import Subscription
+from apps.core.threads import in_thread
+from apps.runs import transitions
+from tests import aio
+from tests.asgi_client import opened
 from tests.cast import make_key
+from tests.factories import make_run
 
 if TYPE_CHECKING:
     from apps.access.caller import Caller
+    from apps.runs.models import Run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -70,6 +76,46 @@ def test_another_process_revoking_is_heard_at_once(redis, settings):
         await hub.current().close()
 
     asyncio.run(story())
+
+
+def test_a_stream_ends_with_its_key(redis):
+    mine, other = make_key("mine", "read"), make_key("other", "read")
+    run = make_run()
+
+    async def story() -> None:
+        path = f"/runs/{run.id}/stream"
+        async with opened(path, key=mine) as ours, opened(path, key=other) as theirs:
+            await ours.next_frame()
+            await theirs.next_frame()
+            await hearing()
+            await in_thread(services.revoke_key, key="mine", caller="test")
+            assert await ours.frames() == []
+            await in_thread(services.create_key, name="more", scopes=["read"], caller="test")
+            await in_thread(_cancel, run)
+            assert [frame.data["type"] for frame in await theirs.frames()] == ["CANCELLED"]
+        assert not connections.any_ends_with_a_key()
+        await hub.current().close()
+
+    aio.run(story())
+
+
+def test_the_first_key_ends_what_was_opened_without_one(redis):
+    run = make_run()
+
+    async def story() -> None:
+        async with opened(f"/runs/{run.id}/stream") as anonymous:
+            await anonymous.next_frame()
+            await hearing()
+            await in_thread(services.create_key, name="first", scopes=["read"], caller="test")
+            assert await anonymous.frames() == []
+        await hub.current().close()
+
+    aio.run(story())
+
+
+def _cancel(run: Run) -> None:
+    with transitions.batch() as moves:
+        transitions.cancel(moves, transitions.get_live(moves, run.id), reason="enough")
 
 
 def _revoke_elsewhere(redis):
