@@ -19,6 +19,8 @@ from apps.topics.retention import Gap, Marks, gap_before
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from apps.topics.predicates import TagPredicate
+
 # Cursors are unsigned 64-bit on the wire, and bigint is signed (topics v0 Appendix B.6).
 MAX_SEQ = 2**63 - 1
 # How many records a page with a node filter looks at: first, and when the filter has left it short.
@@ -153,13 +155,14 @@ async def read_records(
     limit: int,
     budget: int,
     nodes: Sequence[str] | None = None,
+    tag: TagPredicate | None = None,
     with_tags: bool = False,
     with_meta: bool = True,
     with_data: bool = True,
 ) -> JsonPage | None:
     """Return the next records as JSON text, at most `limit` and `budget` bytes of payload, at least one.
 
-    None if there is no such topic. Records of `nodes` are passed over.
+    None if there is no such topic. Records of `nodes` are passed over, and those that `tag` doesn't match.
     """
     if not can_be_looked_up(topic):
         return None
@@ -167,12 +170,14 @@ async def read_records(
         **_params(topic, after, limit),
         "budget": budget,
         "nodes": [batch.escape(node).decode() for node in nodes] if nodes else None,
+        "tag": batch.escape(tag.text).decode() if tag and not tag.is_prefix else None,
+        "tag_prefix": batch.escape(tag.text).decode() if tag and tag.is_prefix else None,
         "with_tags": with_tags,
         "with_meta": with_meta,
         "with_data": with_data,
     }
     rows = await _read_settled("topics/read_records", topic, window=_WINDOW, **params)
-    if rows and nodes and rows[0]["records"] < limit and rows[0]["scanned"] == _WINDOW:
+    if rows and (nodes or tag) and rows[0]["records"] < limit and rows[0]["scanned"] == _WINDOW:
         rows = await _read_settled("topics/read_records", topic, window=_WINDOW_MAX, **params)
     return _json_page(rows[0], after, limit) if rows else None
 

@@ -27,6 +27,7 @@ class DiffBody(msgspec.Struct, gc=False):
     include_meta: bool = True
     wait_ms: U32 = 0
     max_batch_bytes: U64 = 0
+    tag: str | list[str] | None = None
 
     def __post_init__(self) -> None:
         require_u64(from_seq=self.from_seq, max_batch_bytes=self.max_batch_bytes)
@@ -59,7 +60,10 @@ class WatchedBody(msgspec.Struct, gc=False):
 class WatchBody(msgspec.Struct, gc=False):
     """`POST /v0/watch`"""
 
-    topics: dict[str, WatchedBody]
+    topics: dict[str, WatchedBody] = {}
+    prefix: str | None = None
+    prefix_tail: bool = False
+    tag: str | list[str] | None = None
     node: str | list[str] | None = None
     limit: U32 = 256
     max_batch_bytes: U64 = 262_144

@@ -10,7 +10,7 @@ import msgspec
 from apps.core import lifespan
 from apps.core.dataplane import View, body_of, require_json, respond
 from apps.core.sse import wakeups
-from apps.topics import queries, touches
+from apps.topics import predicates, queries, touches
 from apps.topics.api import bodies
 from apps.topics.api.answers import ms_since
 from apps.topics.errors import TopicNotFound
@@ -53,6 +53,7 @@ async def _read(topic: str, body: bodies.DiffBody) -> JsonPage:
         limit=min(body.limit or DIFF_LIMIT, DIFF_LIMIT_MAX),
         budget=min(body.max_batch_bytes or DIFF_BYTES, DIFF_BYTES_MAX),
         nodes=body.nodes,
+        tag=None if body.tag is None else predicates.parse(body.tag),
         with_tags=body.include_tags,
         with_meta=body.include_meta,
     )

@@ -12,25 +12,29 @@ from apps.core.api.scope import PUBLIC
 from apps.core.dataplane import View, body_of, require_json, respond, token_of
 from apps.core.errors import Forbidden, Invalid, NotAcceptable, Unauthorized
 from apps.core.sse.stream import response
+from apps.topics import predicates
 from apps.topics.api import bodies, params
 from apps.topics.api.answers import ms_since
 from apps.topics.api.reads import DIFF_BYTES, DIFF_BYTES_MAX, DIFF_LIMIT, DIFF_LIMIT_MAX
+from apps.topics.names import name_ranges
 from apps.topics.queries import MAX_SEQ
-from apps.topics.watch import frames, sessions, streams
+from apps.topics.watch import frames, newcomers, sessions, streams
+from apps.topics.watch.newcomers import MAX_TOPICS
+from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import Position, decode_id
-from apps.topics.watch.sessions import TTL_MS, Subscription
+from apps.topics.watch.sessions import TTL_MS, Found, Subscription
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
     from apps.access.auth import Caller
     from apps.core.slim import Answer
+    from apps.topics.watch.newcomers import Range
     from apps.topics.watch.sessions import Session
 
 _json = msgspec.json.encode
 
 # topics v0 §4.1
-MAX_TOPICS = 256
 HEARTBEAT_MS = (1_000, 60_000)
 
 
@@ -42,22 +46,18 @@ class WatchView(View):
         content = await body_of(request)
         require_json(request)
         body = bodies.parse_few(bodies.read_watch, content)
-        _check_names(body, caller)
+        ranges = _checked_ranges(body, caller)
+        subscription = _subscription(body, ranges)
         found = await sessions.find_topics(
             list(body.topics), lenient=params.flag(request, "lenient", default=False)
         )
-        positions = {
-            name: Position(
-                incarnation=topic.topic_id,
-                seq=topic.head
-                if body.topics[name].tail
-                else min(body.topics[name].from_seq, MAX_SEQ),
-                head=topic.head,
-            )
-            for name, topic in found.items()
-        }
+        for row in await newcomers.topics_within(ranges) if ranges else []:
+            found.setdefault(row.name, Found(row.topic_id, row.head, row.earliest))
+        if len(found) > MAX_TOPICS:
+            raise Invalid(f"more than {MAX_TOPICS} topics")
+        positions = {name: _start(body, name, topic) for name, topic in found.items()}
         wid = await sessions.create(
-            key_id=caller.key_id, subscription=_subscription(body), positions=positions
+            key_id=caller.key_id, subscription=subscription, positions=positions
         )
         topics = {
             name: {
@@ -107,24 +107,43 @@ async def _require_maker(request: HttpRequest, session: Session) -> None:
         raise Unauthorized("this session belongs to another key")
 
 
-def _check_names(body: bodies.WatchBody, caller: Caller) -> None:
-    if not body.topics:
+def _checked_ranges(body: bodies.WatchBody, caller: Caller) -> tuple[Range, ...]:
+    """Check the names that are asked for, and return the ranges of those that begin with the prefix."""
+    if not body.topics and body.prefix is None:
         raise Invalid("`topics` is empty")
     if len(body.topics) > MAX_TOPICS:
         raise Invalid(f"more than {MAX_TOPICS} topics")
     for name in body.topics:
         if not caller.sees(name):
             raise Forbidden("this name is not within the key's prefixes", topic=name)
+    if body.prefix is None:
+        return ()
+    if not name_ranges(body.prefix, ()):
+        raise Invalid("no topic's name begins with `prefix`")
+    ranges = name_ranges(body.prefix, caller.prefixes)
+    if not ranges:
+        raise Forbidden("this prefix is not within the key's prefixes", prefix=body.prefix)
+    return tuple(ranges)
 
 
-def _subscription(body: bodies.WatchBody) -> Subscription:
+def _start(body: bodies.WatchBody, name: str, topic: Found) -> Position:
+    wanted = body.topics.get(name) or bodies.WatchedBody(tail=body.prefix_tail)
+    seq = topic.head if wanted.tail else min(wanted.from_seq, MAX_SEQ)
+    return Position(topic.topic_id, seq, topic.head)
+
+
+def _subscription(body: bodies.WatchBody, ranges: tuple[Range, ...]) -> Subscription:
     low, high = HEARTBEAT_MS
     return Subscription(
-        limit=min(body.limit or DIFF_LIMIT, DIFF_LIMIT_MAX),
-        budget=min(body.max_batch_bytes or DIFF_BYTES, DIFF_BYTES_MAX),
+        Selection(
+            limit=min(body.limit or DIFF_LIMIT, DIFF_LIMIT_MAX),
+            budget=min(body.max_batch_bytes or DIFF_BYTES, DIFF_BYTES_MAX),
+            nodes=tuple(body.nodes),
+            tag=None if body.tag is None else predicates.parse(body.tag),
+            with_tags=body.include_tags,
+            with_meta=body.include_meta,
+            with_data=body.include_data,
+        ),
         heartbeat_ms=min(max(body.heartbeat_ms, low), high),
-        nodes=tuple(body.nodes),
-        with_tags=body.include_tags,
-        with_meta=body.include_meta,
-        with_data=body.include_data,
+        ranges=ranges,
     )

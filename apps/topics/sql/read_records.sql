@@ -2,8 +2,8 @@
 -- queries.read_records; indexes topic_once_per_name, the keys of the segments. A page is joined here and not in Python,
 -- because that takes Postgres a microsecond per record and Python three.
 --
--- careful: a page that may outgrow its budget, or that hides records by node, is measured record by record, which
--- takes twice as long. `window` counts what may be looked at, so that a filter which hides everything can't scan a
+-- careful: a page that may outgrow its budget, or that hides records by node or tag, is measured record by record, which
+-- takes twice as long. Shown are tags that equal `tag` or begin with `tag_prefix` (one of the two is null), or all. `window` counts what may be looked at, so that a filter which hides everything can't scan a
 -- whole topic (⚑24).
 WITH topic AS (
   SELECT id, head, earliest, cap_floor, ttl_floor, source_floor, has_gaps,
@@ -13,8 +13,9 @@ WITH topic AS (
          -- Read all the same: the second read takes what there is (§16.4).
          is_fed AND topics_is_owed(id) AS is_behind,
          CASE WHEN %(after)s::bigint > head THEN earliest - 1 ELSE greatest(%(after)s::bigint, earliest - 1) END AS start,
-         dedupe_node AND %(nodes)s::text[] IS NOT NULL AS hides,
-         (dedupe_node AND %(nodes)s::text[] IS NOT NULL)
+         dedupe_node AND %(nodes)s::text[] IS NOT NULL AS hides_nodes,
+         %(tag)s::text IS NOT NULL OR %(tag_prefix)s::text IS NOT NULL AS hides_tags,
+         (dedupe_node AND %(nodes)s::text[] IS NOT NULL) OR %(tag)s::text IS NOT NULL OR %(tag_prefix)s::text IS NOT NULL
            OR largest::bigint * %(limit)s::int > %(budget)s::bigint AS careful
   FROM topics_topic t
   WHERE name = %(name)s::text
@@ -64,11 +65,14 @@ UNION ALL
       SELECT v.*, count(*) FILTER (WHERE NOT v.hidden) OVER w AS shown,
              sum(v.size) FILTER (WHERE NOT v.hidden) OVER w AS total
       FROM (
-        SELECT seq, ts, node, tag, data, meta, size, t.hides AND coalesce(node = ANY (%(nodes)s::text[]), false) AS hidden
+        SELECT seq, ts, node, tag, data, meta, size,
+               (t.hides_nodes AND coalesce(node = ANY (%(nodes)s::text[]), false))
+                 OR (t.hides_tags AND NOT coalesce(tag = %(tag)s::text OR starts_with(tag, %(tag_prefix)s::text), false))
+                 AS hidden
         FROM topics_event
         WHERE topic_id = t.id AND seq > t.behind AND seq <= t.until
         ORDER BY seq
-        LIMIT CASE WHEN t.hides THEN %(window)s::int ELSE %(limit)s::int END
+        LIMIT CASE WHEN t.hides_nodes OR t.hides_tags THEN %(window)s::int ELSE %(limit)s::int END
       ) AS v
       WINDOW w AS (ORDER BY v.seq ROWS UNBOUNDED PRECEDING)
     ) AS m

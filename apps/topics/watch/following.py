@@ -10,7 +10,7 @@ from apps.topics.retention import Gap
 from apps.topics.watch import pages
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import KeysView, Mapping
 
     from apps.core.sse.bell import Bell
     from apps.topics.queries import JsonPage
@@ -69,6 +69,11 @@ class Follower:
         self._is_stopped = False
         # Set with whatever is told; whoever stores positions resets it.
         self.has_moved = False
+
+    @property
+    def names(self) -> KeysView[str]:
+        """The topics that are followed: alive, not a copy."""
+        return self._topics.keys()
 
     def close(self) -> None:
         """Follow nothing any more."""

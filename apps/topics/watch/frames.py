@@ -35,7 +35,10 @@ DELETED = Kind(
     _ALL,
 )
 ERROR = Kind(
-    "error", "The stream ends: `code` is `server_shutting_down`. Connect again with the id.", _ALL
+    "error",
+    "`code` is `server_shutting_down`: the stream ends, connect again with the id; or `too_many_topics`: more begin with"
+    " the prefix than a watch may have, and some are not followed.",
+    _ALL,
 )
 KINDS = (RECORD, TOMBSTONE, CAUGHT_UP, DELETED, ERROR)
 
@@ -91,6 +94,11 @@ class Frames:
     def deleted(self, name: str, head: int) -> bytes:
         data = b'{"topic":"%b","head_seq":%d,"reason":"deleted"}' % (name.encode(), head)
         return DELETED.frame(data, id=encode_id(self._positions))
+
+    def too_many_topics(self, most: int) -> bytes:
+        """Return what is said when topics appear that can't be taken in."""
+        data = b'{"code":"too_many_topics","message":"a watch follows at most %d topics"}' % most
+        return ERROR.frame(data, id=encode_id(self._positions))
 
     def farewell(self) -> bytes:
         """Return the last frame of a stream that the server ends."""

@@ -21,6 +21,7 @@ from apps.core import lifespan, pgarray, sql
 from apps.core.sse import hub
 from apps.core.sse.subscription import BLIND_SECONDS, Subscription
 from apps.topics import eviction, queries, touches
+from apps.topics.predicates import TagPredicate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -55,6 +56,7 @@ class Selection(msgspec.Struct, frozen=True):
     limit: int
     budget: int
     nodes: tuple[str, ...] = ()
+    tag: TagPredicate | None = None
     with_tags: bool = False
     with_meta: bool = True
     with_data: bool = True
@@ -300,6 +302,7 @@ class Tails:
                 limit=selection.limit,
                 budget=selection.budget,
                 nodes=selection.nodes,
+                tag=selection.tag,
                 with_tags=selection.with_tags,
                 with_meta=selection.with_meta,
                 with_data=selection.with_data,

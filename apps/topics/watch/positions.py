@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # 256 topics with the longest names there are make 90 KB.
 MAX_ID_LENGTH = 128 * 1024
+# The first incarnation of a topic that joined later: none, so that its ids always carry the one it has.
+JOINED = -1
 
 Told = tuple[int | None, int]
 
@@ -83,6 +85,12 @@ def resumed(stored: Position, told: Told, *, is_exact: bool) -> Position:
     if is_exact and not is_behind:
         return stored
     return Position(incarnation, seq, stored.head, stored.first_incarnation)
+
+
+def joined(told: Told) -> Position | None:
+    """Return the position of a topic that joined while its client was told of it, as far as the client says."""
+    incarnation, seq = told
+    return None if incarnation is None else Position(incarnation, seq, 0, JOINED)
 
 
 def _token(text: bytes) -> str:

@@ -15,7 +15,7 @@ from apps.topics import eviction, settling
 from apps.topics.errors import TopicNotFound
 from apps.topics.names import can_be_looked_up
 from apps.topics.watch.pages import Selection
-from apps.topics.watch.positions import Position, resumed
+from apps.topics.watch.positions import Position, joined, resumed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,24 +31,14 @@ _Stored = Annotated[list[int], msgspec.Meta(min_length=4, max_length=4)]
 class Subscription(msgspec.Struct, frozen=True):
     """What a session wants, as it is stored."""
 
-    limit: int
-    budget: int
+    selection: Selection
     heartbeat_ms: int
-    nodes: tuple[str, ...] = ()
-    with_tags: bool = False
-    with_meta: bool = True
-    with_data: bool = True
+    # The ranges of names whose topics join when they appear.
+    ranges: tuple[tuple[str, str], ...] = ()
 
-    @property
-    def selection(self) -> Selection:
-        return Selection(
-            limit=self.limit,
-            budget=self.budget,
-            nodes=self.nodes,
-            with_tags=self.with_tags,
-            with_meta=self.with_meta,
-            with_data=self.with_data,
-        )
+    def takes_in(self, name: str) -> bool:
+        """Say whether a topic of this name joins."""
+        return any(low <= name < high for low, high in self.ranges)
 
 
 class Found(msgspec.Struct, frozen=True):
@@ -153,13 +143,23 @@ async def open_stream(wid: str, *, takes_over: bool) -> Opening | None:
 
 
 def resume(
-    stored: Mapping[str, Position], told: Mapping[str, Told], *, is_exact: bool
+    subscription: Subscription,
+    stored: Mapping[str, Position],
+    told: Mapping[str, Told],
+    *,
+    is_exact: bool,
 ) -> dict[str, Position]:
     """Return where a stream goes on whose client was told so much (§17.4)."""
-    return {
+    positions = {
         name: resumed(position, told[name], is_exact=is_exact) if name in told else position
         for name, position in stored.items()
     }
+    if not is_exact:
+        for name in told.keys() - stored.keys():
+            position = joined(told[name])
+            if position is not None and subscription.takes_in(name):
+                positions[name] = position
+    return positions
 
 
 async def keep(notes: Mapping[str, tuple[int, bytes | None, int]]) -> set[str]:

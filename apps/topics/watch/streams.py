@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -21,6 +22,7 @@ from apps.core.sse.stream import follow_source
 from apps.topics.watch import sessions
 from apps.topics.watch.following import Follower
 from apps.topics.watch.frames import Frames
+from apps.topics.watch.newcomers import MAX_TOPICS, Newcomers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -54,6 +56,7 @@ class _Stream:
         self._told = told
         self._keeper = _keepers.setdefault(asyncio.get_running_loop(), Keeper())
         self._live: _Live | None = None
+        self._newcomers: Newcomers | None = None
         self._bell = Bell()
         self.wait = self._bell.wait
 
@@ -61,17 +64,39 @@ class _Stream:
         live = await self._keeper.open(self._session, self._told)
         if live is None:
             return None  # gone, or taken over, at this very moment
+        subscription = self._session.subscription
         self._dialect = Frames(live.positions)
-        self._follower = Follower(self._dialect, self._bell)
-        self._follower.add(live.positions, self._session.subscription.selection)
+        self._follower = Follower(self._dialect, self._bell, ends=not subscription.ranges)
+        self._follower.add(live.positions, subscription.selection)
         live.followers.add(self._follower)
         self._live = live
-        return self._follower.read
+        if not subscription.ranges:
+            return self._follower.read
+        self._newcomers = Newcomers(subscription.ranges, self._follower.names, self._bell)
+        self._newcomers.__enter__()
+        return partial(self._read_with_newcomers, live.positions, self._newcomers)
+
+    async def _read_with_newcomers(
+        self, positions: dict[str, Position], newcomers: Newcomers
+    ) -> Step:
+        was_too_much = newcomers.is_too_much
+        new = await newcomers.join()
+        positions.update(new)
+        self._follower.add(new, self._session.subscription.selection)
+        step = await self._follower.read()
+        # Topics come and go; an id shall not grow with each.
+        for name in positions.keys() - self._follower.names:
+            del positions[name]
+        if newcomers.is_too_much and not was_too_much:
+            return step._replace(frames=[*step.frames, self._dialect.too_many_topics(MAX_TOPICS)])
+        return step
 
     def close(self) -> None:
         self._bell.close()
         if self._live is not None:
             self._follower.close()
+            if self._newcomers is not None:
+                self._newcomers.__exit__()
             self._keeper.ended(self._live, self._follower)
 
     def farewell(self) -> bytes:
@@ -148,7 +173,7 @@ class Keeper:
         if known is None or known.epoch < opening.epoch:
             if known is not None:
                 known.stop()
-            positions = sessions.resume(stored, told or {}, is_exact=is_exact)
+            positions = sessions.resume(session.subscription, stored, told or {}, is_exact=is_exact)
             known = self._live[session.wid] = _Live(session.wid, opening.epoch, positions)
         known.counted += 1
         if self._writer is None or self._writer.done():
