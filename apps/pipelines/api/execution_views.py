@@ -7,6 +7,7 @@ from rest_framework.response import Response
 
 from apps.access import services as access
 from apps.access.auth import caller_of
+from apps.core.api.bodies import read_nothing, read_reason
 from apps.core.api.creation import answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
@@ -95,7 +96,7 @@ class ExecutionCancelView(ApiView):
     )
     def post(self, request: Request, execution: str) -> Response:
         """Cancel an execution; what runs is asked to stop first."""
-        reason = requests.read_reason(request.data)
+        reason = read_reason(request.data)
         caller = caller_of(request)
         return Response(
             _shown(services.cancel_execution(named=execution, caller=caller, reason=reason))
@@ -108,7 +109,7 @@ class ExecutionRetryView(ApiView):
     @extend_schema(operation_id="retry_execution", request=None, responses=ExecutionSerializer)
     def post(self, request: Request, execution: str) -> Response:
         """Go on from the failed steps; finished ones keep their outputs."""
-        requests.read_nothing(request.data)
+        read_nothing(request.data)
         return Response(
             _shown(services.retry_execution(named=execution, caller=caller_of(request)))
         )

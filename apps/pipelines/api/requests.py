@@ -82,15 +82,6 @@ def read_approval(value: JSON) -> Approval:
     return approval
 
 
-def read_reason(value: JSON) -> str:
-    """Read the optional body of a cancel. Raises Invalid."""
-    body = Body({} if value is None else value)
-    reason = body.text("reason", high=1000)
-    body.refuse_unknown()
-    body.finish()
-    return reason
-
-
 def read_message(value: JSON) -> dict[str, JSON]:
     """Read the record of POST /events/{id}/test. Raises Invalid."""
     body = Body({} if value is None else value)
@@ -119,13 +110,6 @@ def read_seqs(value: JSON) -> list[int] | None:
     body.refuse_unknown()
     body.finish()
     return seqs
-
-
-def read_nothing(value: JSON) -> None:
-    """Accept an absent or empty body. Raises Invalid for anything else."""
-    body = Body({} if value is None else value)
-    body.refuse_unknown()
-    body.finish()
 
 
 def _version(body: Body, member: str) -> int | None:

@@ -8,6 +8,7 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.response import Response
 
 from apps.access.auth import caller_of
+from apps.core.api.bodies import read_nothing
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
 from apps.pipelines import queries, triggers, wire
@@ -86,7 +87,7 @@ class TriggerPauseView(ApiView):
     @extend_schema(operation_id="pause_trigger", request=None, responses=TriggerStatusSerializer)
     def post(self, request: Request, pipeline_id: str) -> Response:
         """Take no more messages until resumed; the cursor stays."""
-        requests.read_nothing(request.data)
+        read_nothing(request.data)
         caller = caller_of(request)
         triggers.pause_trigger(pipeline_id=pipeline_id, caller=caller)
         return Response(
@@ -100,7 +101,7 @@ class TriggerResumeView(ApiView):
     @extend_schema(operation_id="resume_trigger", request=None, responses=TriggerStatusSerializer)
     def post(self, request: Request, pipeline_id: str) -> Response:
         """Take messages again, from where it was paused."""
-        requests.read_nothing(request.data)
+        read_nothing(request.data)
         caller = caller_of(request)
         triggers.resume_trigger(pipeline_id=pipeline_id, caller=caller)
         return Response(

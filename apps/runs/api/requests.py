@@ -264,22 +264,6 @@ def _worker_change(body: Body) -> Report:
     )
 
 
-def read_reason(value: JSON) -> str:
-    """Read the optional body of POST /runs/{id}/cancel. Raises Invalid."""
-    body = Body({} if value is None else value)
-    reason = body.text("reason", high=1000)
-    body.refuse_unknown()
-    body.finish()
-    return reason
-
-
-def read_nothing(value: JSON) -> None:
-    """Accept an absent or empty body. Raises Invalid for anything else."""
-    body = Body({} if value is None else value)
-    body.refuse_unknown()
-    body.finish()
-
-
 def read_limit(value: JSON) -> int:
     """Read the body of POST /workers/{id}/claim. Raises Invalid."""
     body = Body({} if value is None else value)

@@ -7,6 +7,7 @@ from rest_framework.response import Response
 
 from apps.access import services as access
 from apps.access.auth import caller_of
+from apps.core.api.bodies import read_nothing, read_reason
 from apps.core.api.creation import answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.scope import PUBLIC
@@ -234,7 +235,7 @@ class RunCancelView(ApiView):
     )
     def post(self, request: Request, run_id: UUID) -> Response:
         """Cancel a run: at once while it waits; a running op is asked to stop first."""
-        reason = requests.read_reason(request.data)
+        reason = read_reason(request.data)
         run = services.cancel_run(run_id=run_id, caller=caller_of(request), reason=reason)
         return Response(_detail(run))
 
@@ -245,7 +246,7 @@ class RunRetryView(ApiView):
     @extend_schema(operation_id="retry_run", request=None, responses=OpRunDetailSerializer)
     def post(self, request: Request, run_id: UUID) -> Response:
         """Start the next attempt of a FAILED or CANCELLED run."""
-        requests.read_nothing(request.data)
+        read_nothing(request.data)
         return Response(_detail(services.retry_run(run_id=run_id, caller=caller_of(request))))
 
 
