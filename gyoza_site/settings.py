@@ -317,6 +317,8 @@ GYOZA_ALLOW_INSECURE_NO_AUTH = env.boolean(
 )
 # Who calls an async view of the data plane; the control plane's is in REST_FRAMEWORK.
 GYOZA_IDENTIFY = "apps.access.auth.identify"
+# Who a person in the admin is.
+GYOZA_IDENTIFY_USER = "apps.access.auth.caller_of_user"
 GYOZA_KEY_CACHE_SECONDS = env.seconds(
     "GYOZA_KEY_CACHE_SECONDS", 5, "How long a process trusts a key it has looked up."
 )

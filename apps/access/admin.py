@@ -14,23 +14,18 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from unfold.paginator import InfinitePaginator
 
 from apps.access import services
-from apps.access.auth import caller_of_user
+from apps.access.auth import person_of
 from apps.access.forms import ApiKeyForm, ThrottledLoginForm
 from apps.access.models import ApiKey, AuditEntry
+from apps.core.adminsite import LookOnlyAdmin
 from apps.core.markup import json_block
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
-    from apps.access.auth import Caller
-
 admin.site.login_form = ThrottledLoginForm
 admin.site.unregister([User, Group])
-
-
-def _caller(request: HttpRequest) -> Caller:
-    return caller_of_user(request.user)  # type: ignore[arg-type]
 
 
 @admin.register(User)
@@ -46,7 +41,7 @@ class GroupAdmin(DjangoGroupAdmin, ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
+class ApiKeyAdmin(LookOnlyAdmin):
     """Makes keys, shows a secret once, revokes. A key is never changed: make another."""
 
     form = ApiKeyForm
@@ -65,12 +60,6 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
     fields = ("name", "scopes", "prefixes", "expires_at")
     actions = ("revoke",)
 
-    def has_change_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: ApiKey | None = None) -> bool:
-        return False
-
     def has_add_permission(self, request: HttpRequest) -> bool:
         # Whoever makes keys may make one that may do everything.
         return bool(request.user.is_superuser)
@@ -88,7 +77,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
             scopes=form.cleaned_data["scopes"],
             prefixes=form.cleaned_data["prefixes"],
             expires_at=form.cleaned_data["expires_at"],
-            caller=_caller(request),
+            caller=person_of(request),
         )
         obj.pk = key.pk
         request.gyoza_secret = secret  # type: ignore[attr-defined]
@@ -103,7 +92,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
     def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
         keys = list(queryset.standing())  # type: ignore[attr-defined]
         for key in keys:
-            services.revoke_key(key=key.pk, caller=_caller(request))
+            services.revoke_key(key=key.pk, caller=person_of(request))
         self.message_user(request, f"Revoked: {len(keys)}", messages.SUCCESS)
 
     @display(  # type: ignore[untyped-decorator]
@@ -124,7 +113,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 @admin.register(AuditEntry)
-class AuditEntryAdmin(ModelAdmin):  # type: ignore[misc]
+class AuditEntryAdmin(LookOnlyAdmin):
     """Who changed what, newest first; nobody writes here."""
 
     list_display = ("at", "actor_name", "action", "target", "correlation_id")
@@ -134,16 +123,6 @@ class AuditEntryAdmin(ModelAdmin):  # type: ignore[misc]
     readonly_fields = ("told",)
     # The trail only grows: counting it for a page number would read all of it.
     paginator = InfinitePaginator
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: AuditEntry | None = None) -> bool:
-        return False
 
     @admin.display(description="Detail")
     def told(self, entry: AuditEntry) -> str:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.contrib.auth.models import User
+    from django.http import HttpRequest
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -43,6 +44,7 @@ __all__ = [
     "identify",
     "identify_now",
     "is_open",
+    "person_of",
     "refuse_open_bind",
 ]
 
@@ -110,6 +112,11 @@ def caller_of_user(user: User) -> Caller:
         scopes=ALL if user.is_superuser else frozenset({Scope.READ}),
         user_id=user.pk,
     )
+
+
+def person_of(request: HttpRequest) -> Caller:
+    """Return the person at the screen of an admin page."""
+    return caller_of_user(cast("User", request.user))
 
 
 def caller_of(request: Request) -> Caller:

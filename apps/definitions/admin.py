@@ -12,7 +12,8 @@ from django.utils.text import Truncator
 from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
-from apps.access.auth import caller_of_user
+from apps.access.auth import person_of
+from apps.core.adminsite import may
 from apps.core.errors import Invalid
 from apps.definitions import services, work
 from apps.definitions.models import Definition
@@ -129,23 +130,23 @@ class DefinitionAdmin(ModelAdmin):  # type: ignore[misc]
         return ("name", "version") if obj else ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return caller_of_user(request.user).may("admin")  # type: ignore[arg-type]
+        return may(request, "admin")
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return caller_of_user(request.user).may("admin")  # type: ignore[arg-type]
+        return may(request, "admin")
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return caller_of_user(request.user).may("delete")  # type: ignore[arg-type]
+        return may(request, "delete")
 
     def save_model(
         self, request: HttpRequest, obj: Definition, form: DefinitionForm, change: bool
     ) -> None:
-        caller = caller_of_user(request.user)  # type: ignore[arg-type]
+        caller = person_of(request)
         definition, _ = services.deploy_definition(body=form.body(), caller=caller)
         obj.pk, obj.name, obj.version = definition.pk, definition.name, definition.version
 
     def delete_model(self, request: HttpRequest, obj: Definition) -> None:
-        caller = caller_of_user(request.user)  # type: ignore[arg-type]
+        caller = person_of(request)
         services.delete_definitions(name=obj.name, version=obj.version, caller=caller)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Definition]) -> None:

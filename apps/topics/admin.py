@@ -9,13 +9,14 @@ from django.template.loader import render_to_string
 from django.urls import reverse
 from unfold.decorators import action
 
+from apps.access.auth import person_of
 from apps.core import clock
+from apps.core.adminsite import ReadOnlyAdmin, may
 from apps.core.errors import GyozaError
 from apps.topics import config, predicates, queries, services
 from apps.topics.forms import NothingForm, RetentionForm, TrimForm
 from apps.topics.models import Topic
 from apps.topics.queues.admin import QueueAdmin
-from apps.topics.readonly import ReadOnlyAdmin, caller_of
 from apps.topics.routers.admin import RouterAdmin
 
 if TYPE_CHECKING:
@@ -68,10 +69,10 @@ class TopicAdmin(ReadOnlyAdmin):
     )
 
     def has_configure_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return caller_of(request).may("admin")
+        return may(request, "admin")
 
     def has_remove_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return caller_of(request).may("delete")
+        return may(request, "delete")
 
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
@@ -90,7 +91,7 @@ class TopicAdmin(ReadOnlyAdmin):
     def change_retention(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def change(topic: Topic, given: dict[str, Any]) -> str:
             wanted = config.of(topic, **given)
-            services.configure_topic(topic=topic.name, wanted=wanted, caller=caller_of(request))
+            services.configure_topic(topic=topic.name, wanted=wanted, caller=person_of(request))
             return f"{topic}: retention changed."
 
         question = "What the new limits don't keep is gone at once, and for good."
@@ -103,7 +104,7 @@ class TopicAdmin(ReadOnlyAdmin):
                 topic=topic.name,
                 before_seq=given["before_seq"],
                 match=predicates.parse(given["match"]) if given["match"] else None,
-                caller=caller_of(request),
+                caller=person_of(request),
             )
             return f"{topic}: {removed.deleted} records deleted."
 
@@ -113,7 +114,7 @@ class TopicAdmin(ReadOnlyAdmin):
     @action(description="Delete topic", url_path="remove", permissions=["remove"])  # type: ignore[untyped-decorator]
     def delete_topic(self, request: HttpRequest, object_id: str) -> HttpResponse:
         def change(topic: Topic, given: dict[str, Any]) -> str:
-            done = services.delete_topic(topic=topic.name, caller=caller_of(request))
+            done = services.delete_topic(topic=topic.name, caller=person_of(request))
             routers = ", ".join(done.routers_removed)
             return f"{topic} deleted" + (f", and the routers {routers}." if routers else ".")
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING
 from django.contrib import admin
 from django.template.loader import render_to_string
 
+from apps.access.auth import person_of
 from apps.core import clock
+from apps.core.adminsite import ReadOnlyAdmin, once
 from apps.topics.models import QueueTopic
 from apps.topics.queues import queries, services
 from apps.topics.queues.errors import NoDeadLetters
-from apps.topics.readonly import ReadOnlyAdmin, caller_of, once
 from apps.topics.states import TopicKind
 
 if TYPE_CHECKING:
@@ -52,9 +53,6 @@ class QueueAdmin(ReadOnlyAdmin):
         ("Oldest jobs", {"fields": ("first_jobs",)}),
         ("Dead letters", {"fields": ("dead_letters",)}),
     )
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        return caller_of(request).may("write")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[QueueTopic]:
         found: QuerySet[QueueTopic] = super().get_queryset(request).filter(kind=TopicKind.QUEUE)
@@ -105,7 +103,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Pause: claims get nothing", permissions=["operate"])
     def pause(self, request: HttpRequest, queryset: QuerySet[QueueTopic]) -> None:
-        caller = caller_of(request)
+        caller = person_of(request)
         self.apply(
             request,
             queryset,
@@ -115,7 +113,7 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Resume", permissions=["operate"])
     def resume(self, request: HttpRequest, queryset: QuerySet[QueueTopic]) -> None:
-        caller = caller_of(request)
+        caller = person_of(request)
         self.apply(
             request,
             queryset,
@@ -125,11 +123,11 @@ class QueueAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Give back all leased jobs at once", permissions=["operate"])
     def release(self, request: HttpRequest, queryset: QuerySet[QueueTopic]) -> None:
-        caller = caller_of(request)
+        caller = person_of(request)
         self.apply(
             request,
             queryset,
-            "Gave back leases of",
+            "Leases given back",
             lambda queue: services.release_leases(name=queue.name, caller=caller),
         )
 
@@ -138,11 +136,11 @@ class QueueAdmin(ReadOnlyAdmin):
         permissions=["operate"],
     )
     def redrive(self, request: HttpRequest, queryset: QuerySet[QueueTopic]) -> None:
-        caller = caller_of(request)
+        caller = person_of(request)
         self.apply(
             request,
             queryset,
-            "Redrove dead letters of",
+            "Dead letters redriven",
             lambda queue: services.redrive_dead_letters(name=queue.name, caller=caller),
         )
 

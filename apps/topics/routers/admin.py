@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING
 
 from django.contrib import admin
 
+from apps.access.auth import person_of
 from apps.core import clock
+from apps.core.adminsite import ReadOnlyAdmin, may, once
 from apps.topics.models import Router
-from apps.topics.readonly import ReadOnlyAdmin, caller_of, once
 from apps.topics.routers import queries, services
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ class RouterAdmin(ReadOnlyAdmin):
     )
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        return caller_of(request).may("admin")
+        return may(request, "admin")
 
     def has_remove_permission(self, request: HttpRequest) -> bool:
-        return caller_of(request).may("delete")
+        return may(request, "delete")
 
     @admin.display
     def filter(self, router: Router) -> str:
@@ -79,7 +80,7 @@ class RouterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Pause: nothing is copied", permissions=["operate"])
     def pause(self, request: HttpRequest, queryset: QuerySet[Router]) -> None:
-        caller = caller_of(request)
+        caller = person_of(request)
         self.apply(
             request,
             queryset,
@@ -89,7 +90,7 @@ class RouterAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Resume", permissions=["operate"])
     def resume(self, request: HttpRequest, queryset: QuerySet[Router]) -> None:
-        caller = caller_of(request)
+        caller = person_of(request)
         self.apply(
             request,
             queryset,
@@ -101,7 +102,7 @@ class RouterAdmin(ReadOnlyAdmin):
         description="Delete; what is not copied yet is not copied", permissions=["remove"]
     )
     def delete_routers(self, request: HttpRequest, queryset: QuerySet[Router]) -> None:
-        caller = caller_of(request)
+        caller = person_of(request)
         self.apply(
             request,
             queryset,

@@ -88,11 +88,11 @@ def test_a_queue_without_dead_letters_has_a_page(operator: Client):
 def test_actions_call_the_services_and_tell_what_became_of_them(operator: Client):
     one, other = make_queue("one", max_deliveries=1, dead_letter="dead"), make_queue("other")
     carry_out("one", Claim(b"w", 2))
-    assert "Gave back leases of one, other" in act(operator, "release", one, other)
+    assert "Leases given back: one, other" in act(operator, "release", one, other)
     assert Queue.objects.get(topic=one).leased == 0
     carry_out("one", Claim(b"w", 2))
     page = act(operator, "redrive", one, other)
-    assert "Redrove dead letters of one" in page
+    assert "Dead letters redriven: one" in page
     assert "names no dead-letter topic" in page
     assert Topic.objects.get(name="one").count == 2
     act(operator, "pause", one)

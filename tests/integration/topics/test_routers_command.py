@@ -178,6 +178,6 @@ def test_an_operator_deletes_routers(operator: Client, looker: Client) -> None:
     looker.post("/admin/topics/router/", form)
     assert Router.objects.exists()
     page = operator.post("/admin/topics/router/", form, follow=True)
-    assert "Deleted ab" in page.content.decode()
+    assert "Deleted: ab" in page.content.decode()
     assert not Router.objects.exists()
     assert not Topic.objects.get(name="a").has_listeners
