@@ -160,6 +160,18 @@ class TestPythonExecutor(SupervisedContract):
         after = self.outputs(self.launch("warm_ops:identity"))
         assert after["pid"] != before["pid"]
 
+    @pytest.mark.parametrize("daemon", [True, False])
+    def test_a_child_with_a_thread_left_in_it_runs_no_other(self, daemon):
+        # It could print, and to whose log? Of a library's own threads none is told apart from the op's.
+        left = self.outputs(self.launch("warm_ops:leave_a_thread", inputs={"daemon": daemon}))
+        after = self.outputs(self.launch("warm_ops:identity"))
+        assert after["pid"] != left["pid"]
+
+    def test_threads_that_have_ended_are_none(self):
+        before = self.outputs(self.launch("warm_ops:end_a_thread"))
+        after = self.outputs(self.launch("warm_ops:identity"))
+        assert after["pid"] == before["pid"]
+
     def test_an_op_that_changes_the_json_module_is_answered_for_all_the_same(self):
         outcome, _ = self.run("warm_ops:patch_the_encoder")
         assert not outcome.lost

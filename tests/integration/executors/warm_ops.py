@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 import time
 from os import system  # noqa: F401 - it must not become an op by being imported
 from pathlib import Path
@@ -91,6 +92,18 @@ def measure(inputs: JSON) -> JSON:
 
 def fork_and_return(inputs: JSON) -> JSON:
     return {"parent": os.fork() > 0}
+
+
+def leave_a_thread(inputs: JSON) -> JSON:
+    threading.Thread(target=threading.Event().wait, daemon=bool(inputs["daemon"])).start()
+    return identity(inputs)
+
+
+def end_a_thread(inputs: JSON) -> JSON:
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    return identity(inputs)
 
 
 def close_everything(inputs: JSON) -> None:

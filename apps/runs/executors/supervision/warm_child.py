@@ -12,6 +12,7 @@ from __future__ import annotations
 
 # signal.getsignal makes enums, at a tenth of the cost of a whole attempt.
 import _signal  # type: ignore[import-not-found]
+import _thread
 import contextlib
 import importlib
 import json
@@ -20,7 +21,6 @@ import resource
 import shutil
 import signal
 import sys
-import threading
 import time
 import traceback
 
@@ -265,10 +265,8 @@ class _WarmChild:
             flags |= SPENT  # it returned, so there are children, dead or alive
         except ChildProcessError:
             pass
-        if threading.active_count() > 1 and any(
-            not thread.daemon for thread in threading.enumerate()[1:]
-        ):
-            flags |= SPENT
+        if _thread._count():
+            flags |= SPENT  # a daemon of the op's too: what it prints would stand in the log of the next
         os.umask(self.umask)
         signal.alarm(0)
         if _signal.getsignal(_SIGTERM) != self._on_term:
