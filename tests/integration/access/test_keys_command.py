@@ -27,6 +27,33 @@ def test_create_prints_the_secret_alone_and_once(capsys):
     assert AuditEntry.objects.get().actor_name == "command line"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--scope", "read", "--scope", "write"),
+        ("--scopes", "read,write"),
+        ("--scopes", "read write"),
+        ("--scopes", "read+write", "--scopes", "r"),
+    ],
+)
+def test_scopes_are_given_in_any_of_the_usual_ways(capsys, words):
+    made = json.loads(run(capsys, "create", "ci", "--json", *words))
+    assert made["scopes"] == ["read", "write"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--prefix", "a.", "--prefix", "b."),
+        ("--prefixes", "a.|b."),
+        ("--prefixes=a.|", "--prefixes=b."),
+    ],
+)
+def test_prefixes_are_given_in_any_of_the_usual_ways(capsys, words):
+    made = json.loads(run(capsys, "create", "ci", "--json", *words))
+    assert made["prefixes"] == ["a.", "b."]
+
+
 def test_create_gives_every_scope_by_default(capsys):
     made = json.loads(run(capsys, "create", "ci", "--json", "--expires", "2999-01-31"))
     assert made["scopes"] == ["admin", "delete", "read", "write"]
@@ -56,6 +83,7 @@ def test_revoke_takes_a_name_or_an_id(capsys):
     [
         ("create", "ci", "--scopes", "root"),
         ("create", "ci", "--scopes", "+"),
+        ("create", "ci", "--scope", "read", "--scope", "root"),
         ("create", "ci", "--expires", "2001-01-01"),
         ("create", "ci", "--expires", "soon"),
         ("create", " "),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -27,8 +28,18 @@ class Command(BaseCommand):
         verbs = parser.add_subparsers(dest="verb", required=True)
         create = verbs.add_parser("create", help="Make a key and print its secret, once.")
         create.add_argument("name", help="Who uses it, for what.")
-        create.add_argument("--scopes", default="", help="read+write+delete+admin; all by default.")
-        create.add_argument("--prefixes", default="", help="a.|b. : only names that begin so.")
+        create.add_argument(
+            "--scopes",
+            action="append",
+            default=[],
+            help="read+write+delete+admin, or read,write; all by default. May be repeated.",
+        )
+        create.add_argument(
+            "--prefixes",
+            action="append",
+            default=[],
+            help="a.|b. : only names that begin so. May be repeated.",
+        )
         create.add_argument("--expires", type=moment, help="2027-01-31, or with a time of day.")
         listing = verbs.add_parser("list", help="Show the keys that stand.")
         revoke = verbs.add_parser("revoke", help="Revoke a key, at once and for good.")
@@ -46,8 +57,8 @@ class Command(BaseCommand):
     def create(self, options: dict[str, Any]) -> None:
         key, secret = services.create_key(
             name=options["name"],
-            scopes=parse_scopes(options["scopes"]),
-            prefixes=parse_prefixes(options["prefixes"]),
+            scopes=parse_scopes(re.sub(r"[,\s]", "+", "+".join(options["scopes"]))),
+            prefixes=parse_prefixes("|".join(options["prefixes"])),
             expires_at=options["expires"],
             caller=BY,
         )
