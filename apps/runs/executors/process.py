@@ -151,10 +151,12 @@ class ProcessExecutor(Executor):
         files.write_whole(directory / workspace.SPEC, json.dumps(order).encode())
         pid = self._spawn(directory)
         born = proctree.born(pid) or ""
-        # The runner writes the same; here it is for a second launch that comes before that.
-        files.write_whole(
-            directory / workspace.HANDLE, json.dumps({"pid": pid, "born": born}).encode()
-        )
+        # The runner writes the same; here it is for a second launch that comes before that. The op may have begun, and
+        # removed the directory.
+        with contextlib.suppress(FileNotFoundError):
+            files.write_whole(
+                directory / workspace.HANDLE, json.dumps({"pid": pid, "born": born}).encode()
+            )
         return Handle(self.name, spec.attempt_id, pid, born)
 
     def _spawn(self, directory: Path) -> int:

@@ -423,6 +423,19 @@ class SupervisedContract(Contract):
         assert (tmp_path / "precious" / "file").exists()
         assert not (self.root / handle.attempt_id).exists()
 
+    @pytest.mark.parametrize("code", [0, 3])
+    @pytest.mark.parametrize("how", ["removed", "moved", "made anew", "a file"])
+    def test_an_op_that_removes_its_directory_is_told_so(self, how, code):
+        outcome, handle = self.run("vacate", inputs={"how": how, "code": code})
+        assert not outcome.lost
+        assert outcome.exit_code == code
+        assert "the op removed the directory of its attempt" in outcome.error
+        assert not code or "after" in outcome.error
+        self.restart()
+        assert self.outcome(handle) == outcome
+        self.executor.forget(handle)
+        assert not (self.root / handle.attempt_id).exists()
+
     def test_a_stopped_supervisor_hears_a_stop(self):
         handle = self.launch("wait")
         self.said(handle)

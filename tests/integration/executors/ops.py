@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,22 @@ def spoil(inputs: JSON) -> JSON:
     print("late", flush=True)
     gyoza_op.info("late")
     return {"spoiled": True}
+
+
+def vacate(inputs: JSON) -> None:
+    """Remove the attempt's directory, or move it away, and put something else there."""
+    directory = Path(os.environ["GYOZA_OUTPUTS"]).parent
+    print("before", flush=True)
+    if inputs["how"] == "moved":
+        directory.rename(directory.with_name(".moved"))
+    while directory.exists():  # the supervisor may be making a file there
+        shutil.rmtree(directory, ignore_errors=True)
+    if inputs["how"] == "made anew":
+        directory.mkdir()
+    if inputs["how"] == "a file":
+        directory.touch()
+    print("after", file=sys.stderr, flush=True)
+    sys.exit(inputs["code"])
 
 
 def elope(inputs: JSON) -> None:

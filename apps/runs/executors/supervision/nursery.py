@@ -230,10 +230,7 @@ class Nursery:
             os.close(at)
 
     def _directory(self, attempt_id: bytes) -> int:
-        path = f"{self.root}/{attempt_id.decode()}"
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        return workspace.reopen(f"{self.root}/{attempt_id.decode()}")
 
     def _send_news(self) -> None:
         for attempt_id in self.news:
@@ -572,6 +569,8 @@ class Nursery:
             )
             status["outputs"], problem = _merged(capture, frame.body)
             error = error or problem
+        if status.pop("gone", False):
+            status["outputs"], error = None, outcomes.removed(error)
         status.update(error=error, stopped=attempt.stopped, timed_out=attempt.timed_out)
         return json.dumps(status).encode()
 

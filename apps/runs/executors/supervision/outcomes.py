@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 LOST = "the process that supervised this attempt was killed; what remained of the op was ended"
 
+REMOVED = (
+    "the op removed the directory of its attempt, and with it what it had said and written there"
+)
+
 
 def describe(
     *,
@@ -42,6 +46,11 @@ def describe(
     if number is not None:
         return f"{ending}\n{tail}" if tail else ending
     return tail or ending
+
+
+def removed(error: str) -> str:
+    """Return the error message of an op that removed its directory, whatever else there is to say of it."""
+    return f"{REMOVED}\n{error}" if error else REMOVED
 
 
 def gather_outputs(at: int, capture: Capture | None) -> tuple[dict[str, Any] | None, str]:

@@ -54,6 +54,10 @@ def main(directory: str) -> None:
     with contextlib.suppress(OSError):
         workspace.reserve(at=at)
     outcome = _Runner(directory, at).run()
+    if not workspace.is_at(directory, at):
+        outcome.update(outputs=None, error=outcomes.removed(outcome.get("error", "")))
+        # Whoever forgets an attempt ends its supervisor first, so somebody still asks.
+        at = workspace.reopen(directory)
     try:
         workspace.save_outcome(workspace.encode_outcome(outcome), at=at)
     except OSError:

@@ -136,7 +136,10 @@ class _WarmChild:
         body = b""
         if status.get("exit_code"):
             flags |= SPENT  # whatever made it fail may be in the process, and the next op may be another one
-        if status.get("exit_code") == 0:
+        if not workspace.is_at(self.directory, self.folders[0]):
+            status["gone"] = True
+            flags |= DIRTY | SPENT
+        elif status.get("exit_code") == 0:
             status, body = self._outputs(result, wrote=flags & DIRTY)
         return _done(frame, status, body, began, flags)
 
@@ -266,7 +269,9 @@ class _WarmChild:
         except ChildProcessError:
             pass
         if _thread._count():
-            flags |= SPENT  # a daemon of the op's too: what it prints would stand in the log of the next
+            flags |= (
+                SPENT  # a daemon of the op's too: what it prints would stand in the log of the next
+            )
         os.umask(self.umask)
         signal.alarm(0)
         if _signal.getsignal(_SIGTERM) != self._on_term:
@@ -275,8 +280,7 @@ class _WarmChild:
         if temporary is not None:
             temporary.tempdir = None  # type: ignore[attr-defined]  # it remembers TMPDIR
         try:
-            is_ours = os.path.samestat(os.lstat(self.directory), os.fstat(self.folders[0]))
-            if not is_ours or any(os.stat(fd).st_mtime_ns for fd in self.folders):
+            if any(os.stat(fd).st_mtime_ns for fd in self.folders):
                 flags |= DIRTY
         except OSError:
             flags |= DIRTY | SPENT

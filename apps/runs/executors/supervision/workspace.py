@@ -61,6 +61,27 @@ def marker(directory: str) -> bytes:
     return os.fsencode(f"GYOZA_OUTPUTS={directory}/{OUTPUTS}")
 
 
+def is_at(directory: str, at: int) -> bool:
+    """Say whether a path still leads to the directory opened as `at`: an op can remove it or move it away."""
+    try:
+        return os.path.samestat(os.lstat(directory), os.fstat(at))
+    except OSError:
+        return False
+
+
+def reopen(directory: str) -> int:
+    """Open an attempt's directory, made anew if it is gone, or if an op has put something else in its place."""
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(directory, 0o700)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(directory, flags)
+    except NotADirectoryError:
+        os.unlink(directory)
+        os.mkdir(directory, 0o700)
+        return os.open(directory, flags)
+
+
 def write_whole(name: str, data: bytes, *, at: int) -> None:
     """Write a file so that a reader sees all of it or none."""
     temporary = f".{name}.{os.getpid()}"
@@ -220,6 +241,5 @@ def encode_outcome(outcome: Mapping[str, Any]) -> bytes:
 
 
 def save_outcome(outcome: bytes, *, at: int) -> None:
-    """Make the outcome appear. A directory that is gone means nobody asks any more."""
-    with contextlib.suppress(FileNotFoundError):
-        write_whole(OUTCOME, outcome, at=at)
+    """Make the outcome appear."""
+    write_whole(OUTCOME, outcome, at=at)
