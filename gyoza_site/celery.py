@@ -12,7 +12,7 @@ from kombu.common import Broadcast
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gyoza_site.settings")
 
-app = Celery("gyoza")
+app = Celery("gyoza", task_cls="apps.core.outages:Task")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
