@@ -7,6 +7,7 @@ runs of its active stages, starts what has become ready and ends it when nothing
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ from apps.runs.states import FINAL as FINAL_RUN_STATES
 from apps.runs.states import RunState
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from apps.definitions.models import Definition
@@ -55,16 +57,39 @@ class StepFailed(Exception):
     """A step can't be done; the message says why."""
 
 
+def advance_all(told: Collection[UUID], *, most: int) -> int:
+    """Do as `advance_execution` for these executions and for at most `most` that are due, in one transaction; count them.
+
+    If one stumbles they are advanced one by one, so that it does not keep back the others.
+    """
+    ids: list[UUID] = []
+    try:
+        found = _advance_together(told, due=most, ids=ids)
+    except DatabaseError:
+        raise
+    except Exception:
+        log.exception("%d executions are advanced one by one", len(ids))
+        found = [_Alone(one) for one in ids]
+    for one in found:
+        if isinstance(one, _ToStop):
+            runs.stop_runs(run_ids=one.run_ids, reason=one.reason)
+        else:
+            with suppress(NotFound):
+                advance_execution(one.execution_id)
+    return len(ids)
+
+
 def advance_execution(execution_id: UUID) -> None:
     """Do whatever an execution is ready for; nothing if it has ended or waits for its turn.
 
     A fault of ours interrupts it, so that it is not tried for ever. Raises NotFound.
     """
+    ids: list[UUID] = []
     try:
-        found = _advance(execution_id)
-        if isinstance(found, _ToRepeat):
-            _try_again(execution_id, found)
-            found = _advance(execution_id)
+        found = _advance_together([execution_id], ids=ids)
+        if any(isinstance(one, _Alone) for one in found):
+            _try_again(execution_id)
+            found = _advance_together([execution_id], ids=ids)
     except (NotFound, DatabaseError):
         raise
     except Exception as exc:
@@ -73,16 +98,24 @@ def advance_execution(execution_id: UUID) -> None:
             if moves.execution.status == ExecutionStatus.RUNNING:
                 transitions.interrupt(moves, error={"message": f"{type(exc).__name__}: {exc}"})
         return
-    if isinstance(found, _ToStop):
-        # Apart from the execution's transaction: runs tell their feeds, and topics are locked in one order only.
-        # Should this be lost, the execution wakes again.
-        runs.stop_runs(run_ids=found.run_ids, reason=found.reason)
+    if not ids:
+        raise NotFound(f"no execution {execution_id}", execution_id=str(execution_id))
+    for one in found:
+        if isinstance(one, _ToStop):
+            # Apart from the execution's transaction: runs tell their feeds, and topics are locked in one order only.
+            # Should this be lost, the execution wakes again.
+            runs.stop_runs(run_ids=one.run_ids, reason=one.reason)
 
 
-def _try_again(execution_id: UUID, what: _ToRepeat) -> None:
+def _try_again(execution_id: UUID) -> None:
+    with transitions.locked(execution_id) as moves:
+        if not _is_due_again(moves):
+            return
+        undone = [stage for stage in moves.load().values() if stage.status in UNDONE]
+        run_ids = [run_id for stage in undone for run_id in stage.run_ids]
     # First the runs, in a transaction of their own (see advance_execution); doing it twice is harmless.
-    if what.run_ids:
-        runs.reopen_runs(run_ids=what.run_ids, reason="its execution tries again")
+    if run_ids:
+        runs.reopen_runs(run_ids=run_ids, reason="its execution tries again")
     with transitions.locked(execution_id) as moves:
         if _is_due_again(moves):
             transitions.try_again(moves)
@@ -99,8 +132,10 @@ def _is_due_again(moves: Moves) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _ToRepeat:
-    run_ids: list[UUID]
+class _Alone:
+    """An execution that needs a turn of its own: it tries again, or one that was advanced with it stumbled."""
+
+    execution_id: UUID
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +144,47 @@ class _ToStop:
     reason: str
 
 
-def _advance(execution_id: UUID) -> _ToStop | _ToRepeat | None:
-    with transitions.locked(execution_id) as moves:
-        execution = moves.execution
-        if execution.status != ExecutionStatus.RUNNING or execution.is_queued:
-            return None
-        if _is_due_again(moves):
-            undone = [stage for stage in moves.load().values() if stage.status in UNDONE]
-            return _ToRepeat([run_id for stage in undone for run_id in stage.run_ids])
-        advance = _Advance(moves, documents.plan_of(execution.document))
-        advance.run()
-        run_ids = advance.runs_to_stop()
-        return _ToStop(run_ids, execution.cancel_reason) if run_ids else None
+def _advance_together(
+    told: Collection[UUID], *, ids: list[UUID], due: int = 0
+) -> list[_ToStop | _Alone]:
+    """Advance executions in one transaction, noting in `ids` which; return what is left to do after it."""
+    left: list[_ToStop | _Alone] = []
+    with transitions.locked_all(told, due=due) as together:
+        ids += [moves.execution.id for moves in together]
+        ready = []
+        for moves in together:
+            execution = moves.execution
+            if execution.status != ExecutionStatus.RUNNING or execution.is_queued:
+                continue
+            if _is_due_again(moves):
+                left.append(_Alone(execution.id))
+                continue
+            ready.append((moves, documents.plan_of(execution.document)))
+        if not ready:
+            return left
+        transitions.load_all([(moves, _reads(plan)) for moves, plan in ready])
+        advances = [_Advance(moves, plan) for moves, plan in ready]
+        for advance in advances:
+            advance.run()
+        _make_runs(advances)
+        left += [
+            _ToStop(run_ids, advance.execution.cancel_reason)
+            for advance in advances
+            if (run_ids := advance.runs_to_stop())
+        ]
+    return left
+
+
+def _make_runs(advances: Sequence[_Advance]) -> None:
+    """Make the runs that executions have asked for, all those of one owner in one statement."""
+    wanted: dict[str, list[tuple[LiveStage, RunSpec]]] = {}
+    for advance in advances:
+        wanted.setdefault(advance.execution.created_by, []).extend(advance.new_runs)
+    for owner, pairs in wanted.items():
+        if pairs:
+            made = runs.create_runs(requests=[spec for _, spec in pairs], owner=owner)
+            for (stage, _), run in zip(pairs, made, strict=True):
+                stage.run_ids.append(run.id)
 
 
 class _Advance:
@@ -130,9 +194,9 @@ class _Advance:
         self.moves = moves
         self.plan = plan
         self.execution = moves.execution
-        self.stages = moves.load(reads=_reads(plan))
-        self.new_runs: list[RunSpec] = []
-        self.owners: list[LiveStage] = []
+        self.stages = moves.stages
+        # Made for all executions of a turn together, when each has said what it needs.
+        self.new_runs: list[tuple[LiveStage, RunSpec]] = []
         self.published: list[LiveStage] = []
         self.wakes_again = False
         self.trigger: JSON = None
@@ -154,7 +218,6 @@ class _Advance:
         outcome = self._start_ready()
         if self.published:
             outcome = self._settle_published()
-        self._make_runs()
         if outcome is not None:
             self._end(outcome)
         else:
@@ -328,22 +391,12 @@ class _Advance:
                 self.moves.move_stage(stage, S.INITIATED)
 
     def _add_run(self, stage: LiveStage, spec: RunSpec) -> None:
-        self.new_runs.append(spec)
-        self.owners.append(stage)
-
-    def _make_runs(self) -> None:
-        if not self.new_runs:
-            return
-        made = runs.create_runs(requests=self.new_runs, owner=self.execution.created_by)
-        for stage, run in zip(self.owners, made, strict=True):
-            stage.run_ids.append(run.id)
+        self.new_runs.append((stage, spec))
 
     def _scope(self, step: Step) -> dict[str, JSON]:
         execution = self.execution
         return {
-            "trigger": None
-            if execution.trigger is None
-            else msgspec.json.decode(execution.trigger),
+            "trigger": self.trigger,
             "inputs": execution.inputs,
             "steps": {
                 name: {"outputs": stage.outputs, "status": stage.status.value}

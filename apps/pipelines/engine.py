@@ -8,52 +8,34 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from django import db
 
-from apps.core import clock, sql
-from apps.core.errors import NotFound
 from apps.core.nudges import Ear
 from apps.pipelines import advancing, dispatching, settling
-from apps.pipelines.models import Execution
 from apps.pipelines.starting import DISPATCH_TASK
 from apps.pipelines.transitions import ADVANCE_TASK
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
     from uuid import UUID
 
 log = logging.getLogger(__name__)
 
-# Executions looked up at a time.
-MOST = 100
+# Executions that take their step together, at most: what one of them waits for, all wait for.
+MOST = 200
 # How long the thread pauses after a turn that failed: Postgres is away.
 PAUSE_SECONDS = 1.0
 
 
-def run_once(*, dispatches: bool = True) -> bool:
-    """Dispatch what has grown, advance what is due, settle what has ended; return whether there was anything."""
+def run_once(told: Collection[UUID] = (), *, dispatches: bool = True) -> bool:
+    """Dispatch what has grown, advance what is due or told of, settle what has ended; return whether there was anything."""
     started = dispatching.dispatch_due() if dispatches else []
-    due = sql.run("pipelines/executions_due", now=clock.now(), limit=MOST).rows
-    for row in due:
-        advance(row["id"])
-    unsettled = list(
-        Execution.objects.filter(is_settled=False)
-        .order_by("id")
-        .values_list("id", flat=True)[:MOST]
-    )
-    for execution_id in unsettled:
-        settling.settle_execution(execution_id)
-    return bool(started or due or unsettled)
-
-
-def advance(execution_id: UUID) -> None:
-    """Advance an execution that may be gone."""
-    try:
-        advancing.advance_execution(execution_id)
-    except NotFound:
-        log.info("execution %s is gone", execution_id)
+    advanced = advancing.advance_all(told, most=MOST)
+    settled = settling.settle_ended(most=MOST)
+    return bool(started or advanced or settled)
 
 
 class Engine:
@@ -108,11 +90,13 @@ class Engine:
     def _work(self) -> None:
         busy = True
         while busy and not self._stopped:
-            while self._ended:
-                advance(self._ended[0])
-                self._ended.popleft()
+            told = list(dict.fromkeys(islice(self._ended, MOST)))
+            heard = min(len(self._ended), MOST)
             dispatches, self._dispatches = self._dispatches, False
-            busy = run_once(dispatches=dispatches) or bool(self._ended) or self._dispatches
+            busy = run_once(told, dispatches=dispatches)
+            for _ in range(heard):
+                self._ended.popleft()
+            busy = busy or bool(self._ended) or self._dispatches
 
     def _pause(self) -> None:
         db.connections.close_all()

@@ -24,7 +24,7 @@ from apps.runs.states import WorkerState
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -252,15 +252,36 @@ class LiveStage:
         }
 
 
-def stages_of(execution_id: UUID, *, reads: Sequence[tuple[str, str]]) -> dict[str, LiveStage]:
-    """Return the stages of an execution by name, in the order of the document; under its lock."""
+def lock_due(now: datetime, limit: int) -> list[Execution]:
+    """Lock executions that are to be advanced now, longest due first; those somebody else is at are passed over."""
+    rows = Execution.objects.select_for_update(no_key=True, skip_locked=True).filter(
+        wake_at__lte=now, status=ExecutionStatus.RUNNING, is_queued=False
+    )
+    return list(rows.order_by("wake_at")[:limit])
+
+
+def stages_of(
+    wanted: Mapping[UUID, Sequence[tuple[str, str]]],
+) -> dict[UUID, dict[str, LiveStage]]:
+    """Return the stages of executions by name, in the order of their documents; under their locks.
+
+    Each comes with pairs (step, step whose outputs it reads): those outputs are there where they are needed.
+    """
+    plans: dict[tuple[tuple[str, str], ...], int] = {}
+    followed = [plans.setdefault(tuple(reads), len(plans)) for reads in wanted.values()]
+    pairs = [(plan, *pair) for reads, plan in plans.items() for pair in reads]
     rows = sql.run_bound(
         "pipelines/read_stages",
-        execution_id=execution_id,
-        readers=[reader for reader, _ in reads],
-        reads=[read for _, read in reads],
+        executions=list(wanted),
+        plans=followed,
+        reading_plans=[plan for plan, _, _ in pairs],
+        readers=[reader for _, reader, _ in pairs],
+        reads=[read for _, _, read in pairs],
     ).rows
-    return {row["name"]: _live_stage(row) for row in rows}
+    found: dict[UUID, dict[str, LiveStage]] = {one: {} for one in wanted}
+    for row in rows:
+        found[row["execution_id"]][row["name"]] = _live_stage(row)
+    return found
 
 
 def _live_stage(row: dict[str, Any]) -> LiveStage:

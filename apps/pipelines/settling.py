@@ -13,58 +13,69 @@ from apps.pipelines.models import Execution, Trigger
 from apps.pipelines.states import ExecutionStatus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
 
-def settle_execution(execution_id: UUID) -> None:
-    """Tell whoever waited for an execution that it has ended; once."""
-    found = Execution.objects.filter(pk=execution_id, is_settled=False).values("source_id").first()
-    if found is None:
-        return
+def settle_ended(*, most: int) -> int:
+    """Tell whoever waited for executions that have ended, once for each; at most `most`, return how many."""
+    unsettled = Execution.objects.filter(is_settled=False).order_by("id")
+    by_source: dict[str | None, list[UUID]] = {}
+    for execution_id, source_id in unsettled.values_list("id", "source_id")[:most]:
+        by_source.setdefault(source_id, []).append(execution_id)
+    return sum(_settle(source_id, ids) for source_id, ids in by_source.items())
+
+
+def _settle(source_id: str | None, ids: list[UUID]) -> int:
     with transaction.atomic():
         # The trigger first: the order of the dispatcher.
         trigger = None
-        if found["source_id"] is not None:
-            trigger = (
-                Trigger.objects.select_for_update(no_key=True).filter(pk=found["source_id"]).first()
-            )
-        execution = (
-            Execution.objects.select_for_update(no_key=True)
-            .filter(pk=execution_id, is_settled=False)
-            .first()
-        )
-        if execution is None:
-            return
-        Execution.objects.filter(pk=execution_id).update(is_settled=True)
-        if execution.parent_id is not None and execution.parent_stage is not None:
-            Execution.objects.filter(pk=execution.parent_id, status=ExecutionStatus.RUNNING).update(
-                wake_at=clock.now()
-            )
-            nudge_on_commit(transitions.ADVANCE_TASK)
-        if trigger is not None:
-            _count(trigger, execution)
+        if source_id is not None:
+            trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=source_id).first()
+        rows = Execution.objects.select_for_update(no_key=True).filter(pk__in=ids, is_settled=False)
+        executions = list(rows.order_by("pk").defer("inputs", "outputs", "metadata"))
+        Execution.objects.filter(pk__in=[one.pk for one in executions]).update(is_settled=True)
+        _tell_parents(executions)
+        if trigger is not None and executions:
+            _count(trigger, executions)
             nudge_on_commit(starting.DISPATCH_TASK)
-    starting.release_queued(execution.pipeline_id)
+    for pipeline_id in sorted({one.pipeline_id for one in executions}):
+        starting.release_queued(pipeline_id)
+    return len(executions)
 
 
-def _count(trigger: Trigger, execution: Execution) -> None:
-    """Note on a trigger how one of its executions has ended; a message whose execution failed becomes a dead letter."""
-    trigger.succeeded += execution.status == ExecutionStatus.COMPLETED
-    trigger.retried += execution.attempt - 1
-    if execution.status == ExecutionStatus.FAILED:
+def _tell_parents(executions: Sequence[Execution]) -> None:
+    parents = {one.parent_id for one in executions if one.parent_id and one.parent_stage}
+    if parents:
+        Execution.objects.filter(pk__in=parents, status=ExecutionStatus.RUNNING).update(
+            wake_at=clock.now()
+        )
+        nudge_on_commit(transitions.ADVANCE_TASK)
+
+
+def _count(trigger: Trigger, executions: Sequence[Execution]) -> None:
+    """Note on a trigger how its executions have ended; a message whose execution failed becomes a dead letter."""
+    letters = []
+    for execution in executions:
+        trigger.succeeded += execution.status == ExecutionStatus.COMPLETED
+        trigger.retried += execution.attempt - 1
+        if execution.status != ExecutionStatus.FAILED:
+            continue
         reason = (execution.error_info or {}).get("message", "failed")
         trigger.failed += 1
         trigger.last_error = reason
+        if execution.source_seq is not None:
+            letters.append(
+                deadletters.Letter(
+                    to=documents.plan_of(execution.document).trigger.dead_letter,
+                    seq=execution.source_seq,
+                    text=execution.trigger or "null",
+                    reason=reason,
+                    attempts=execution.attempt,
+                    execution_id=execution.id,
+                )
+            )
     trigger.save()
-    if execution.status == ExecutionStatus.FAILED and execution.source_seq is not None:
-        rules = documents.plan_of(execution.document).trigger
-        letter = deadletters.Letter(
-            to=rules.dead_letter,
-            seq=execution.source_seq,
-            text=execution.trigger or "null",
-            reason=reason,
-            attempts=execution.attempt,
-            execution_id=execution.id,
-        )
-        deadletters.write(trigger, [letter])
+    if letters:
+        deadletters.write(trigger, letters)
         trigger.save(update_fields=["dead_lettered"])

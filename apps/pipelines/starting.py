@@ -16,7 +16,7 @@ from apps.pipelines import documents, transitions
 from apps.pipelines.errors import TagTaken
 from apps.pipelines.models import Execution, Pipeline, Trigger, Version
 from apps.pipelines.states import ExecutionStatus
-from apps.pipelines.transitions import ADVANCE_TASK, NewExecution
+from apps.pipelines.transitions import ADVANCE_TASK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +90,7 @@ def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[E
             source_seq=request.source_seq,
             source_key=request.source_key,
         )
-        new.append(NewExecution(execution, tuple(step.name for step in plan.steps)))
+        new.append((execution, [step.name for step in plan.steps]))
     try:
         with transaction.atomic():
             transitions.create(new)
@@ -100,7 +100,7 @@ def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[E
         if name is None or "tag" not in name:
             raise
         raise TagTaken(f"an execution has the tag {requests[0].tag}", tag=requests[0].tag) from exc
-    executions = [one.execution for one in new]
+    executions = [execution for execution, _ in new]
     if any(execution.is_queued for execution in executions):
         release_queued(requests[0].pipeline_id)
     nudge_on_commit(ADVANCE_TASK)

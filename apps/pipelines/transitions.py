@@ -7,7 +7,6 @@ together: stages, the execution, and, as the last step, the events. Lock order: 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +17,7 @@ from apps.core.errors import IllegalTransition, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
 from apps.pipelines import queries
-from apps.pipelines.models import Execution, Stage
+from apps.pipelines.models import Execution
 from apps.pipelines.states import (
     ENDED,
     EXECUTION_MOVES,
@@ -31,10 +30,11 @@ from apps.pipelines.states import (
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
+    from apps.pipelines.models import Stage
     from apps.pipelines.queries import LiveStage
 
 JSON = Any
@@ -60,13 +60,14 @@ class Moves:
         self.stages: dict[str, LiveStage] = {}
         self._changed: set[str] = set()
         self._is_changed = False
-        self._events: list[topics.NewEvent] = []
-        self._messages: list[tuple[topics.NewEvent, dict[str, JSON]]] = []
+        self.events: list[topics.NewEvent] = []
+        self.messages: list[tuple[topics.NewEvent, dict[str, JSON]]] = []
+        self.has_ended = False
 
     def load(self, *, reads: Sequence[tuple[str, str]] = ()) -> dict[str, LiveStage]:
         """Read the stages, with the outputs that pending steps read: pairs (step, step whose outputs it reads)."""
         if not self.stages:
-            self.stages = queries.stages_of(self.execution.id, reads=reads)
+            load_all([(self, reads)])
         return self.stages
 
     def change(self, stage: LiveStage) -> None:
@@ -79,43 +80,37 @@ class Moves:
 
     def publish(self, message: topics.NewEvent, outputs: dict[str, JSON]) -> None:
         """Append a message to the log when everything is written; its `seq` is put into `outputs`."""
-        self._messages.append((message, outputs))
+        self.messages.append((message, outputs))
 
-    def write(self) -> None:
-        """Write everything, topics last, unless what is written must say where messages have landed."""
-        if not (self._changed or self._is_changed or self._events):
-            return
-        wakeups.announce_on_commit(channel(self.execution.id))
-        if not self._messages:
-            self._write_rows()
-        if self._events or self._messages:
-            # One statement for all of them: their topics are locked in one order.
-            seqs = topics.append_events([*(m for m, _ in self._messages), *self._events])
-            for (_, outputs), seq in zip(self._messages, seqs, strict=False):
-                outputs["seq"] = seq
-        if self._messages:
-            self._write_rows()
+    @property
+    def has_changed(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self._changed or self._is_changed or self.events)
 
-    def _write_rows(self) -> None:
+    def row(self) -> dict[str, JSON]:
+        """Return the execution's columns as `write_executions` takes them."""
         execution = self.execution
-        sql.run_bound(
-            "pipelines/write_stages",
-            execution_id=execution.id,
-            stages=_encode([self.stages[name].row() for name in sorted(self._changed)]).decode(),
-            status=execution.status,
-            is_queued=execution.is_queued,
-            is_settled=execution.is_settled,
-            outputs=_json(execution.outputs) if execution.status == E.COMPLETED else None,
-            error_info=_json(execution.error_info),
-            attempt=execution.attempt,
-            started_at=execution.started_at,
-            completed_at=execution.completed_at,
-            wake_at=execution.wake_at,
-            deadline_at=execution.deadline_at,
-            retry_at=execution.retry_at,
-            cancel_requested_at=execution.cancel_requested_at,
-            cancel_reason=execution.cancel_reason,
-        )
+        return {
+            "id": execution.id,
+            "status": execution.status,
+            "is_queued": execution.is_queued,
+            "is_settled": execution.is_settled,
+            "outputs": execution.outputs if execution.status == E.COMPLETED else None,
+            "error_info": execution.error_info,
+            "attempt": execution.attempt,
+            "started_at": execution.started_at,
+            "completed_at": execution.completed_at,
+            "wake_at": execution.wake_at,
+            "deadline_at": execution.deadline_at,
+            "retry_at": execution.retry_at,
+            "cancel_requested_at": execution.cancel_requested_at,
+            "cancel_reason": execution.cancel_reason,
+        }
+
+    def stage_rows(self) -> list[dict[str, JSON]]:
+        """Return the columns of the stages that have changed as `write_executions` takes them."""
+        one = self.execution.id
+        return [{"execution_id": one, **self.stages[name].row()} for name in sorted(self._changed)]
 
     # --- stages -------------------------------------------------------------------------------
 
@@ -159,7 +154,7 @@ class Moves:
             execution.wake_at = execution.deadline_at = None
             execution.is_queued = False
             execution.is_settled = False
-            nudge_on_commit(ADVANCE_TASK)
+            self.has_ended = True
         self._is_changed = True
         self._tell(to)
 
@@ -178,7 +173,7 @@ class Moves:
             "error": (stage.error if stage else (execution.error_info or {}).get("message"))
             or None,
         }
-        self._events.append(
+        self.events.append(
             topics.NewEvent(
                 topic=EVENTS_TOPIC,
                 data=_encode(event).decode(),
@@ -187,20 +182,70 @@ class Moves:
         )
 
 
+def load_all(wanted: Sequence[tuple[Moves, Sequence[tuple[str, str]]]]) -> None:
+    """Do as `Moves.load` for several executions at once; each comes with its reads."""
+    found = queries.stages_of({moves.execution.id: reads for moves, reads in wanted})
+    for moves, _ in wanted:
+        moves.stages = found[moves.execution.id]
+
+
 @contextmanager
 def locked(execution_id: UUID) -> Iterator[Moves]:
     """Lock an execution, in a transaction of its own or the surrounding one; what was moved is written at the end.
 
     Raises NotFound.
     """
-    with transaction.atomic():
-        # no_key: stages reference it.
-        execution = Execution.objects.select_for_update(no_key=True).filter(pk=execution_id).first()
-        if execution is None:
+    with locked_all([execution_id]) as found:
+        if not found:
             raise NotFound(f"no execution {execution_id}", execution_id=str(execution_id))
-        moves = Moves(execution)
-        yield moves
-        moves.write()
+        yield found[0]
+
+
+@contextmanager
+def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[list[Moves]]:
+    """Do as `locked` for several executions, and for at most `due` that are due and nobody else is at.
+
+    Those that are gone are missing.
+    """
+    with transaction.atomic():
+        # Waits for the ones it was told of, in one order; never for those that are merely due. no_key: stages reference them.
+        rows = Execution.objects.select_for_update(no_key=True).filter(pk__in=execution_ids)
+        found = {row.id: row for row in rows.order_by("pk")} if execution_ids else {}
+        if due:
+            found |= {
+                row.id: row for row in queries.lock_due(clock.now(), due) if row.id not in found
+            }
+        together = [Moves(execution) for execution in found.values()]
+        yield together
+        _write([moves for moves in together if moves.has_changed])
+
+
+def _write(together: Sequence[Moves]) -> None:
+    """Write everything, topics last, unless what is written must say where messages have landed."""
+    if not together:
+        return
+    wakeups.announce_on_commit(*(channel(moves.execution.id) for moves in together))
+    messages = [pair for moves in together for pair in moves.messages]
+    events = [event for moves in together for event in moves.events]
+    if not messages:
+        _write_rows(together)
+    if messages or events:
+        # One statement for all of them: their topics are locked in one order.
+        seqs = topics.append_events([*(message for message, _ in messages), *events])
+        for (_, outputs), seq in zip(messages, seqs, strict=False):
+            outputs["seq"] = seq
+    if messages:
+        _write_rows(together)
+    if any(moves.has_ended for moves in together):
+        nudge_on_commit(ADVANCE_TASK)
+
+
+def _write_rows(together: Sequence[Moves]) -> None:
+    sql.run_bound(
+        "pipelines/write_executions",
+        executions=_encode([moves.row() for moves in together]).decode(),
+        stages=_encode([row for moves in together for row in moves.stage_rows()]).decode(),
+    )
 
 
 def begin(moves: Moves, *, deadline_at: datetime | None) -> None:
@@ -305,24 +350,19 @@ def take_over(moves: Moves, done: Mapping[str, Stage]) -> None:
             moves.move_stage(stage, StageStatus(earlier.status), outputs=earlier.outputs)
 
 
-def _json(value: JSON) -> str | None:
-    return None if value is None else _encode(value).decode()
+_NEW = (
+    "id", "pipeline_id", "pipeline_version", "is_queued", "tag", "document", "trigger", "inputs", "metadata", "hops",
+    "parent_id", "parent_stage", "root_correlation_id", "created_by", "prefixes", "created_at", "started_at", "wake_at",
+    "deadline_at", "source_id", "source_topic_id", "source_seq", "source_key",
+)  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class NewExecution:
-    """An execution to be made with its stages."""
-
-    execution: Execution
-    steps: tuple[str, ...]
-
-
-def create(new: Sequence[NewExecution]) -> None:
-    """Store new executions with all their stages pending; inside the caller's transaction."""
-    Execution.objects.bulk_create([one.execution for one in new], batch_size=500)
-    stages = [
-        Stage(execution_id=one.execution.id, position=position, name=name)
-        for one in new
-        for position, name in enumerate(one.steps)
+def create(new: Sequence[tuple[Execution, Sequence[str]]]) -> None:
+    """Store new executions, each with its steps as stages that are pending; inside the caller's transaction."""
+    rows = [
+        {**{column: getattr(execution, column) for column in _NEW}, "steps": steps}
+        for execution, steps in new
     ]
-    Stage.objects.bulk_create(stages, batch_size=2000)
+    sql.run_bound("pipelines/insert_executions", executions=_encode(rows).decode())
+    for execution, _ in new:
+        execution._state.adding = False

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from apps.access.auth import ANONYMOUS
-from apps.pipelines import services
+from apps.pipelines import services, settling
 from apps.pipelines.models import Execution
 from apps.runs.models import Run
 from apps.topics import queries as topics
@@ -292,9 +292,7 @@ def test_more_executions_than_may_run_wait_for_their_turn(driver):
     first = driver.end_all(first, lambda run: {})
     assert first.status == "completed"
     assert Execution.objects.get(pk=second.id).is_queued
-    from apps.pipelines.settling import settle_execution
-
-    settle_execution(first.id)
+    settling.settle_ended(most=10)
     assert not Execution.objects.get(pk=second.id).is_queued
 
 
