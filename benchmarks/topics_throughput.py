@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import psycopg
@@ -57,19 +57,22 @@ class Bench:
 
     def _cpu(self) -> dict[str, float]:
         web = psutil.Process(self.gyoza.processes["web"].pid).cpu_times()
-        backends = [p for p in psutil.process_iter() if self._is_backend(p)]
-        times = [p.cpu_times() for p in backends]
+        times = [
+            spent for process in psutil.process_iter() if (spent := self._backend_times(process))
+        ]
         return {
             "client": time.process_time(),
             "web": web.user + web.system,
             "postgres": sum(t.user + t.system for t in times),
         }
 
-    def _is_backend(self, process: psutil.Process) -> bool:
+    def _backend_times(self, process: psutil.Process) -> Any:
         try:
-            return process.name() == "postgres" and process.cwd() == str(self.server.data)
+            if process.name() == "postgres" and process.cwd() == str(self.server.data):
+                return process.cpu_times()
         except psutil.Error:
-            return False
+            pass  # it has ended meanwhile
+        return None
 
     def copy_in(self, rows: int) -> float:
         """Return the rows/s of one COPY into the table of records."""

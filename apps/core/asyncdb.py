@@ -7,7 +7,9 @@ Statements run through `core.sql.run_async`; this module only lends connections.
 from __future__ import annotations
 
 import asyncio
+import os
 import select
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
 Connection = AsyncConnection[Any]
+
+# So much of a statement goes to Postgres in one call. What doesn't fit waits for another turn of the event loop, again
+# and again: by default, a group of appends a dozen times. Where the kernel allows less, it takes what it allows.
+_SEND_BYTES = 4 * 1024 * 1024
 
 # By event loop, because a pool's locks belong to the loop that opened it; a web process has one.
 _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[Connection]] = (
@@ -56,6 +62,7 @@ async def _open() -> AsyncConnectionPool[Connection]:
     # Without await between the look-up and the store, so two first users share one pool.
     pool = AsyncConnectionPool[Connection](
         kwargs=_parameters(),
+        configure=_configure,
         check=_check,
         open=False,
         name="gyoza-async",
@@ -64,6 +71,12 @@ async def _open() -> AsyncConnectionPool[Connection]:
     _pools[loop] = pool
     await pool.open()
     return pool
+
+
+async def _configure(made: Connection) -> None:
+    with socket.socket(fileno=os.dup(made.fileno())) as link:
+        if link.family == socket.AF_UNIX:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
 
 
 async def _check(lent: Connection) -> None:

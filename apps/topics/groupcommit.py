@@ -34,6 +34,10 @@ log = logging.getLogger(__name__)
 # A group that takes longer waits for somebody's lock; the other topics then go on beside it.
 _STALL_SECONDS = 0.01
 _GROUPS_AT_ONCE = 4
+# So many records are worth a connection that waits behind those before them: Postgres has read them when its turn comes.
+_FOLLOWING_RECORDS = 2_000
+# A group that has been under way for longer waits for somebody else; whatever is sent after it would wait as well.
+_FOLLOWED_SECONDS = 0.2
 _GROUP_RECORDS = 20_000
 _GROUP_BYTES = 16 * 1024 * 1024
 # What may wait before clients are told to come back later.
@@ -64,18 +68,28 @@ def groups_under_way() -> int:
 
 
 class _Group:
-    """Appends that go in one transaction; it is stalled once it takes longer than a transaction should."""
+    """Appends that go in one transaction."""
 
     def __init__(self, appends: dict[Append, asyncio.Future[Written]]) -> None:
         self.appends = appends
         self.topics = {append.topic for append in appends}
-        self.is_stalled = False
+        # Whether the next group of other topics waits for it; not if it takes longer than a transaction should.
+        self.is_moving = False
         self.stalling: asyncio.TimerHandle | None = None
         self.task: asyncio.Task[None] | None = None
+        # Since when nothing of ours is before it.
+        self.leads_since = 0.0
+        # Its neighbours under way that write to the same topics: Postgres lets the second wait for the first.
+        self.ahead: _Group | None = None
+        self.behind: _Group | None = None
 
 
 class Committer:
-    """The appends of one event loop on their way into the log."""
+    """The appends of one event loop on their way into the log.
+
+    One group is under way at a time; the next goes when it ends, or, if it stalls, beside it with what is of other
+    topics. When much waits for the same topics, one more is sent behind it: the topics' locks keep their order.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -85,6 +99,9 @@ class Committer:
         # Groups that will end soon, as far as anybody knows; and the topics of all that are under way.
         self._moving = 0
         self._busy: set[str] = set()
+        # The one that may be followed, and how many records wait that would follow it.
+        self._leader: _Group | None = None
+        self._following_records = 0
         self._scheduled = False
 
     def submit(self, append: Append) -> asyncio.Future[Written]:
@@ -100,7 +117,11 @@ class Committer:
         self._waiting[append] = future
         self._waiting_bytes += append.size
         commits.here.waiting(1)
-        self._start_soon()
+        if append.topic not in self._busy:
+            self._start_soon()
+        elif self._leader is not None and append.topic in self._leader.topics:
+            self._following_records += len(append.records)
+            self._start_soon()
         return future
 
     @property
@@ -109,49 +130,90 @@ class Committer:
 
     def _start_soon(self) -> None:
         # A group that is moving starts the next when it ends.
-        if not self._moving and not self._scheduled:
+        if not self._scheduled and (not self._moving or self._may_follow()):
             # Not at once: whatever else this turn of the loop brings comes along.
             self._scheduled = True
             self._loop.call_soon(self._start)
 
+    def _may_follow(self) -> bool:
+        return (
+            self._leader is not None
+            and self._following_records >= _FOLLOWING_RECORDS
+            and self._loop.time() - self._leader.leads_since < _FOLLOWED_SECONDS
+        )
+
     def _start(self) -> None:
         self._scheduled = False
+        if self._may_follow():
+            self._follow()
         if self._moving or len(self._groups) >= _GROUPS_AT_ONCE:
             return
-        appends = self._next_appends()
+        appends = self._next_appends(lambda topic: topic not in self._busy)
         if not appends:
             return
+        group = self._send(appends)
+        group.is_moving = True
+        self._moving += 1
+        group.stalling = self._loop.call_later(_STALL_SECONDS, self._stall, group)
+        self._lead(group)
+
+    def _follow(self) -> None:
+        """Send one more group to the topics of the leader; what is of others shall not wait for it."""
+        leader = self._leader
+        if leader is None or len(self._groups) >= _GROUPS_AT_ONCE:
+            return
+        self._leader = None
+        leader.behind = self._send(self._next_appends(leader.topics.__contains__))
+        leader.behind.ahead = leader
+
+    def _lead(self, group: _Group) -> None:
+        """Note that nothing of ours is under way before a group any more."""
+        self._busy |= group.topics
+        if self._leader is None:
+            self._leader = group
+            group.leads_since = self._loop.time()
+            self._following_records = sum(
+                [len(append.records) for append in self._waiting if append.topic in group.topics]
+            )
+
+    def _send(self, appends: dict[Append, asyncio.Future[Written]]) -> _Group:
         for append in appends:
             del self._waiting[append]
             self._waiting_bytes -= append.size
         commits.here.waiting(-len(appends))
         group = _Group(appends)
         self._groups.add(group)
-        self._busy |= group.topics
-        self._moving += 1
-        group.stalling = self._loop.call_later(_STALL_SECONDS, self._stall, group)
         group.task = self._loop.create_task(self._commit(group))
+        return group
 
     def _stall(self, group: _Group) -> None:
-        group.is_stalled = True
+        group.is_moving = False
         self._moving -= 1
         self._start_soon()
 
     def _end(self, group: _Group) -> None:
         """Let the next group go; Postgres waits for it while clients hear of this one."""
+        self._groups.discard(group)
         if group.stalling is not None:
             group.stalling.cancel()
-        self._moving -= not group.is_stalled
-        self._groups.discard(group)
-        self._busy -= group.topics
+        self._moving -= group.is_moving
+        if group.ahead is not None:
+            group.ahead.behind = None  # it has overtaken
+        else:
+            self._busy -= group.topics
+            if self._leader is group:
+                self._leader = None
+            if group.behind is not None:
+                group.behind.ahead = None
+                self._lead(group.behind)
         self._start()
 
-    def _next_appends(self) -> dict[Append, asyncio.Future[Written]]:
+    def _next_appends(self, is_of: Callable[[str], bool]) -> dict[Append, asyncio.Future[Written]]:
         group: dict[Append, asyncio.Future[Written]] = {}
         records = size = 0
         for append, future in self._waiting.items():
-            # It would only wait behind that group, and all of this one with it.
-            if append.topic in self._busy:
+            # It would only wait behind another group, and all of this one with it.
+            if not is_of(append.topic):
                 continue
             records += len(append.records)
             size += append.size

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import connection
 
 from apps.core import asyncdb, sql
 from apps.core.errors import Throttled
 from apps.topics import eviction, groupcommit, services
-from apps.topics.admission import Append, Written
-from apps.topics.batch import Record
+from apps.topics.admission import Written
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent
 from tests.aio import run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from tests.integration.topics.appending import held, make_append, until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -29,10 +24,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _forget() -> None:
     services.forget()
-
-
-def make_append(topic: str = "t", data: bytes = b"1", **over: Any) -> Append:
-    return Append(topic=topic, records=[Record(data=data, size=len(data))], size=len(data), **over)
 
 
 @pytest.fixture
@@ -73,33 +64,6 @@ def test_one_that_postgres_refuses_fails_alone():
     assert isinstance(second, psycopg.Error)
     assert sorted([first.first_seq, third.first_seq]) == [1, 2]
     assert Event.objects.count() == 2
-
-
-@contextmanager
-def held(topic: str) -> Iterator[threading.Event]:
-    """Hold a topic's lock until the event is set, or the block ends."""
-    is_held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with transaction.atomic():
-            Topic.objects.select_for_update().get(name=topic)
-            is_held.set()
-            release.wait(30)
-        connection.close()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    is_held.wait(30)
-    try:
-        yield release
-    finally:
-        release.set()
-        thread.join()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    while not condition():
-        await asyncio.sleep(0)
 
 
 def test_a_topic_that_somebody_holds_does_not_hold_up_the_others():
