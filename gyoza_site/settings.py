@@ -88,6 +88,7 @@ INSTALLED_APPS = [
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_celery_beat",
     "apps.core",
     "apps.access",
     "apps.topics",
@@ -231,8 +232,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     "socket_timeout": 5,
     "socket_connect_timeout": 2,
 }
-# Sweeps are due by the clock alone. The scheduler with a file writes it on exit only where Python's dbm is Berkeley's.
-CELERY_BEAT_SCHEDULER = "celery.beat:Scheduler"
+CELERY_BEAT_SCHEDULER = "gyoza_site.beat:Scheduler"
 # Beat answers nobody: it makes this file when it has started, and `manage.py up` waits for it.
 GYOZA_BEAT_MARK = GYOZA_HOME / "run" / "beat-is-up"
 

@@ -15,7 +15,8 @@ import msgspec
 from apps.core.body import Body, shown
 from apps.definitions import services as definitions
 from apps.pipelines import filters, steps
-from apps.pipelines.plans import Batch, Plan, RateLimit, TriggerPlan
+from apps.pipelines.plans import Batch, Plan, RateLimit, SchedulePlan, TriggerPlan
+from apps.pipelines.schedules.cron import BadCron, Cron, is_timezone
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:
@@ -72,12 +73,12 @@ def _read(value: JSON, world: World) -> tuple[Body, Document]:
     if body.present("name") and body.raw("name") == "":
         body.fail("name", "must not be empty")
     options = body.child("options")
-    _refuse_schedule(options)
     plan = Plan(
         name=name,
         steps=steps.read_steps(body, world),
         event=_event(options),
         trigger=_trigger(options.child("trigger")),
+        schedule=_schedule(options),
         max_concurrent_executions=options.integer_or_null(
             "max_concurrent_executions", low=1, high=MOST_CONCURRENT
         ),
@@ -103,10 +104,20 @@ def _tags(body: Body) -> None:
         body.fail("tags", f"must be an array or an object, got {shown(value)}")
 
 
-def _refuse_schedule(options: Body) -> None:
-    # Kept and never started would be a promise broken in silence.
-    if options.given("schedule"):
-        options.fail("schedule", "is not served by this version: start executions from outside")
+def _schedule(options: Body) -> SchedulePlan | None:
+    timezone = options.text("timezone") if options.given("timezone") else "UTC"
+    if timezone and not is_timezone(timezone):
+        options.fail(
+            "timezone", f"must be an IANA name such as Europe/Berlin, got {shown(timezone)}"
+        )
+    cron = options.text("schedule") if options.given("schedule") else ""
+    if not cron:
+        return None
+    try:
+        Cron.parse(cron)
+    except BadCron as exc:
+        options.fail("schedule", f"{exc}, got {shown(cron)}")
+    return SchedulePlan(cron=" ".join(cron.split()), timezone=timezone or "UTC")
 
 
 def _trigger(body: Body) -> TriggerPlan:

@@ -45,3 +45,9 @@ class TriggerNotStarted(Conflict):
     """The pipeline's trigger is not started."""
 
     code = "trigger_not_started"
+
+
+class NoSchedule(NotFound):
+    """The pipeline has no options.schedule."""
+
+    code = "no_schedule"

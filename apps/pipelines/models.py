@@ -117,6 +117,51 @@ class Trigger(models.Model):
         return self.pipeline_id
 
 
+class Schedule(models.Model):
+    """The schedule of a pipeline's newest version, and when it is due next."""
+
+    pipeline = models.OneToOneField(
+        Pipeline, models.CASCADE, primary_key=True, related_name="schedule"
+    )
+    cron = models.TextField(help_text="options.schedule")
+    timezone = models.TextField(help_text="options.timezone")
+    is_paused = models.BooleanField(default=False)
+    next_at = models.DateTimeField(
+        null=True, blank=True, help_text="The next due time; empty while paused."
+    )
+    last_at = models.DateTimeField(
+        null=True, blank=True, help_text="The newest due time that was started."
+    )
+    last_execution_id = models.UUIDField(null=True, blank=True)
+    started = models.PositiveBigIntegerField(default=0)
+    created_by = models.TextField(default="", blank=True)
+    prefixes = ArrayField(
+        models.TextField(),
+        default=list,
+        blank=True,
+        help_text="Names its steps may use, as its maker's key.",
+    )
+    created_at = models.DateTimeField(default=clock.now)
+
+    pipeline_id: str
+
+    class Meta:
+        constraints = [
+            models.CheckConstraint(
+                name="schedule_due_iff_not_paused",
+                condition=Q(is_paused=True, next_at__isnull=True)
+                | Q(is_paused=False, next_at__isnull=False),
+            ),
+        ]
+        indexes = [
+            # sweep: what is due.
+            models.Index("next_at", name="schedule_due", condition=Q(next_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return self.pipeline_id
+
+
 class Execution(models.Model):
     """One run of a pipeline's version from beginning to end. It outlives its pipeline."""
 
@@ -175,6 +220,8 @@ class Execution(models.Model):
     source_topic_id = models.BigIntegerField(null=True, blank=True)
     source_seq = models.BigIntegerField(null=True, blank=True)
     source_key = models.TextField(null=True, blank=True, help_text="Ordering key of the message.")
+    # The due time that started it.
+    scheduled_at = models.DateTimeField(null=True, blank=True)
 
     parent_id: UUID | None
     source_id: str | None
@@ -185,6 +232,11 @@ class Execution(models.Model):
                 fields=["pipeline_id", "source_topic_id", "source_seq"],
                 name="execution_once_per_message",
                 condition=Q(source_seq__isnull=False),
+            ),
+            models.UniqueConstraint(
+                fields=["pipeline_id", "scheduled_at"],
+                name="execution_once_per_due_time",
+                condition=Q(scheduled_at__isnull=False),
             ),
             models.CheckConstraint(
                 name="execution_completed_iff_final",

@@ -78,6 +78,14 @@ class TriggerPlan:
 
 
 @dataclass(frozen=True, slots=True)
+class SchedulePlan:
+    """`options.schedule` and `options.timezone`."""
+
+    cron: str
+    timezone: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """A whole document."""
 
@@ -85,6 +93,7 @@ class Plan:
     steps: tuple[Step, ...]
     event: str
     trigger: TriggerPlan
+    schedule: SchedulePlan | None
     max_concurrent_executions: int | None
     timeout_s: float | None
     # Whether independent branches go on after a failure (`options.on_failure: continue`).

@@ -17,6 +17,7 @@ from apps.pipelines import advancing, documents, graph, queries, starting, steps
 from apps.pipelines.adapters import registry
 from apps.pipelines.errors import PipelineExists, PipelineInUse
 from apps.pipelines.models import Execution, Pipeline, Trigger, Version
+from apps.pipelines.schedules import services as schedules
 from apps.pipelines.starting import Start
 from apps.pipelines.states import FINAL, ExecutionStatus, StageStatus
 from apps.pipelines.steps import World
@@ -49,6 +50,7 @@ def create_pipeline(*, body: JSON, caller: Caller) -> tuple[Pipeline, Version]:
                 updated_at=now,
             )
             version = _add_version(pipeline, body, caller)
+            schedules.keep_schedule(pipeline=pipeline, plan=document.plan.schedule, caller=caller)
             access.audit(caller=caller, action="pipeline.create", target=identity)
     except IntegrityError as exc:
         cause = exc.__cause__
@@ -77,6 +79,7 @@ def replace_pipeline(*, pipeline_id: str, body: JSON, caller: Caller) -> tuple[P
         pipeline.updated_at = clock.now()
         pipeline.save(update_fields=["name", "event", "latest", "updated_at"])
         version = _add_version(pipeline, body, caller)
+        schedules.keep_schedule(pipeline=pipeline, plan=document.plan.schedule, caller=caller)
         access.audit(
             caller=caller, action="pipeline.replace", target=pipeline_id, version=pipeline.latest
         )
@@ -129,6 +132,7 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
                 transitions.request_cancel(moves, reason=why)
                 moves.execution.wake_at = moves.now
                 nudge_on_commit(ADVANCE_TASK)
+        schedules.remove_schedule(pipeline)
         pipeline.delete()
         access.audit(caller=caller, action="pipeline.delete", target=pipeline_id, force=force)
 

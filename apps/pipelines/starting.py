@@ -20,6 +20,7 @@ from apps.pipelines.transitions import ADVANCE_TASK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
 JSON = Any
@@ -50,6 +51,7 @@ class Start:
     source_topic_id: int | None = None
     source_seq: int | None = None
     source_key: str | None = None
+    scheduled_at: datetime | None = None
 
 
 def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[Execution]:
@@ -89,6 +91,7 @@ def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[E
             source_topic_id=request.source_topic_id,
             source_seq=request.source_seq,
             source_key=request.source_key,
+            scheduled_at=request.scheduled_at,
         )
         new.append((execution, [step.name for step in plan.steps]))
     try:

@@ -8,10 +8,14 @@ from apps.core import clock, sql
 from apps.pipelines import conditions, engine, queries, starting
 from apps.pipelines.conditions import Condition
 from apps.pipelines.models import Trigger
+from apps.pipelines.schedules import services as schedules
 
 
 def sweep() -> None:
-    """Find executions that have something to do and nobody told them, let queued ones begin, and wake the engine."""
+    """Start what is due by the clock, find executions that have something to do and nobody told them, let queued ones
+    begin, and wake the engine.
+    """
+    schedules.start_due_schedules()
     sql.run("pipelines/executions_to_advance", now=clock.now())
     for row in sql.run("pipelines/queued_pipelines").rows:
         starting.release_queued(row["pipeline_id"])

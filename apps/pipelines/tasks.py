@@ -7,6 +7,8 @@ from celery.signals import worker_ready, worker_shutting_down
 
 from apps.core.queue import answer_nudge
 from apps.pipelines import engine, sweeps
+from apps.pipelines.schedules import services as schedules
+from apps.pipelines.schedules.knocks import START_TASK
 from apps.pipelines.starting import DISPATCH_TASK
 from apps.pipelines.transitions import ADVANCE_TASK
 
@@ -28,6 +30,11 @@ def dispatch_triggers() -> None:
 @shared_task(name="pipelines.sweep_executions")
 def sweep_executions() -> None:
     sweeps.sweep()
+
+
+@shared_task(name=START_TASK)
+def start_schedule(pipeline_id: str) -> None:
+    schedules.start_if_due(pipeline_id=pipeline_id)
 
 
 @worker_ready.connect

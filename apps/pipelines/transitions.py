@@ -353,7 +353,7 @@ def take_over(moves: Moves, done: Mapping[str, Stage]) -> None:
 _NEW = (
     "id", "pipeline_id", "pipeline_version", "is_queued", "tag", "document", "trigger", "inputs", "metadata", "hops",
     "parent_id", "parent_stage", "root_correlation_id", "created_by", "prefixes", "created_at", "started_at", "wake_at",
-    "deadline_at", "source_id", "source_topic_id", "source_seq", "source_key",
+    "deadline_at", "source_id", "source_topic_id", "source_seq", "source_key", "scheduled_at",
 )  # fmt: skip
 
 

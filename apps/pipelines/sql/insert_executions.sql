@@ -6,15 +6,15 @@ WITH given AS (
     id uuid, pipeline_id text, pipeline_version int, is_queued boolean, tag text, document text, trigger text, inputs jsonb,
     metadata jsonb, hops int, parent_id uuid, parent_stage text, root_correlation_id text, created_by text,
     prefixes text[], created_at timestamptz, started_at timestamptz, wake_at timestamptz, deadline_at timestamptz,
-    source_id text, source_topic_id bigint, source_seq bigint, source_key text, steps text[])
+    source_id text, source_topic_id bigint, source_seq bigint, source_key text, scheduled_at timestamptz, steps text[])
 ), execution AS (
   INSERT INTO pipelines_execution (
     id, pipeline_id, pipeline_version, status, is_queued, is_settled, tag, document, trigger, inputs, outputs, metadata,
     attempt, hops, parent_id, parent_stage, root_correlation_id, created_by, prefixes, created_at, started_at,
-    cancel_reason, wake_at, deadline_at, source_id, source_topic_id, source_seq, source_key)
+    cancel_reason, wake_at, deadline_at, source_id, source_topic_id, source_seq, source_key, scheduled_at)
   SELECT id, pipeline_id, pipeline_version, 'running', is_queued, true, tag, document, trigger, inputs, '{}', metadata,
          1, hops, parent_id, parent_stage, root_correlation_id, created_by, prefixes, created_at, started_at,
-         '', wake_at, deadline_at, source_id, source_topic_id, source_seq, source_key
+         '', wake_at, deadline_at, source_id, source_topic_id, source_seq, source_key, scheduled_at
   FROM given
 )
 INSERT INTO pipelines_stage (execution_id, position, name, status, error, attempts, run_ids)

@@ -77,7 +77,8 @@ def test_ten_mistakes_get_ten_messages_with_their_places(api):
             id="-x",
             name="",
             options={
-                "schedule": "*/5 * * * *",
+                "schedule": "*/5 * * *",
+                "timezone": "Berlin",
                 "on_failure": "?",
                 "trigger": {
                     "rate_limit": "fast",
@@ -97,6 +98,7 @@ def test_ten_mistakes_get_ten_messages_with_their_places(api):
         "id",
         "name",
         "options.schedule",
+        "options.timezone",
         "options.on_failure",
         "options.trigger.rate_limit",
         "options.trigger.filter.0.field",
