@@ -93,6 +93,7 @@ INSTALLED_APPS = [
     "apps.access",
     "apps.topics",
     "apps.definitions",
+    "apps.storage",
     "apps.runs",
     "apps.pipelines",
     "apps.stack",
@@ -435,6 +436,44 @@ GYOZA_EXECUTORS = {
             "allowed": [*GYOZA_PYTHON_OPS, "apps.pipelines.adapters.outbound:send"],
             "max_children": GYOZA_WORKER_SLOTS,
         },
+    },
+}
+
+# --- Storage ------------------------------------------------------------------------------------
+
+GYOZA_STORAGE_PATH = Path(
+    env.text(
+        "GYOZA_STORAGE_PATH",
+        str(GYOZA_HOME / "storage"),
+        "Directory of the objects of executions, shared by all processes.",
+    )
+)
+# Content that is on its way. On the disk of the objects it is moved when it is complete, not copied.
+GYOZA_STORAGE_INCOMING = GYOZA_STORAGE_PATH / "incoming"
+GYOZA_STORAGE_MAX_OBJECT_BYTES = env.integer(
+    "GYOZA_STORAGE_MAX_OBJECT_BYTES", 1024**3, "Most bytes of one object.", low=1
+)
+GYOZA_STORAGE_QUOTA_BYTES = env.integer(
+    "GYOZA_STORAGE_QUOTA_BYTES",
+    0,
+    "Most bytes that the objects of one execution have together; 0 = unlimited.",
+    low=0,
+)
+GYOZA_STORAGE_QUOTA_OBJECTS = env.integer(
+    "GYOZA_STORAGE_QUOTA_OBJECTS", 1_000_000, "Most objects of one execution; 0 = unlimited.", low=0
+)
+GYOZA_STORAGE_EVENT_DAYS = env.integer(
+    "GYOZA_STORAGE_EVENT_DAYS",
+    30,
+    "For how many days storage events are kept; 0 = for ever.",
+    low=0,
+)
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    "gyoza": {
+        "BACKEND": "apps.storage.backends.filesystem.DurableFiles",
+        "OPTIONS": {"location": GYOZA_STORAGE_PATH / "objects"},
     },
 }
 

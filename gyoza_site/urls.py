@@ -15,6 +15,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.definitions.api.urls")),
     path("", include("apps.runs.api.urls")),
     path("", include("apps.pipelines.api.urls")),
+    path("", include("apps.storage.api.urls")),
     slashed(
         "api/v1/executions/<str:execution>/events",
         pipelines.ExecutionEventsView.as_view(),

@@ -120,6 +120,28 @@ class IllegalTransition(Conflict):
     code = "illegal_transition"
 
 
+class PreconditionFailed(GyozaError):
+    """It is not as the request's conditions want it to be."""
+
+    code = "precondition_failed"
+
+
+class RangeNotSatisfiable(GyozaError):
+    """There is nothing in this range."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, message: str = "", *, length: int = 0, **detail: Any) -> None:
+        super().__init__(message, **detail)
+        self.length = length
+
+
+class OutOfRoom(GyozaError):
+    """There is no room to keep this."""
+
+    code = "insufficient_storage"
+
+
 class Throttled(GyozaError):
     """Too much at once; try again later."""
 

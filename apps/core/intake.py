@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from tempfile import SpooledTemporaryFile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 
-from apps.core.errors import Stalled, TooLarge
+from apps.core.errors import Invalid, Stalled, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
     from typing import IO
 
     from apps.core.held import Held
 
     Scope = Mapping[str, Any]
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+T = TypeVar("T")
 
 # Larger bodies of the control plane wait on disk for their view.
 _IN_MEMORY = 256 * 1024
@@ -64,13 +66,38 @@ async def read_file(scope: Scope, receive: Receive, limit: int, held: Held) -> I
     return file
 
 
-async def _receive_more(receive: Receive, held: Held, limit: int) -> tuple[bytes, bool]:
-    # What has come so far is held: by nobody for ever.
+async def pieces(scope: Scope, receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    """Yield the body as it comes and keep none of it; raises as `read_bytes`, and Invalid if it is not as announced."""
+    announced = _announced_length(scope)
+    if announced > limit:
+        raise _too_large(limit)
+    length, more = 0, True
+    while more:
+        message = await _in_time(receive())
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        length += len(piece)
+        if length > limit:
+            raise _too_large(limit)
+        if piece:
+            yield piece
+    if announced and length != announced:
+        raise Invalid(f"{announced} bytes were announced, {length} came")
+
+
+async def _in_time(coming: Awaitable[T]) -> T:
     try:
         async with asyncio.timeout(settings.GYOZA_STALLED_SECONDS):
-            return await _receive(receive, held, limit)
+            return await coming
     except TimeoutError as exc:
         raise Stalled from exc
+
+
+async def _receive_more(receive: Receive, held: Held, limit: int) -> tuple[bytes, bool]:
+    # What has come so far is held: by nobody for ever.
+    return await _in_time(_receive(receive, held, limit))
 
 
 async def _receive(receive: Receive, held: Held, limit: int) -> tuple[bytes, bool]:

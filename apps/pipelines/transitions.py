@@ -1,7 +1,7 @@
 """The only writer of the states of executions and their stages.
 
 Whoever moves something has locked the execution (`locked`), moves it with the verbs below, and everything is written
-together: stages, the execution, and, as the last step, the events. Lock order: execution → worker → run → topic.
+together: stages, the execution, and, as the last step, the events. Lock order: execution → worker → run → space → topic.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from apps.pipelines.states import (
     ExecutionStatus,
     StageStatus,
 )
+from apps.storage import services as storage
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
@@ -148,9 +149,13 @@ class Moves:
                 execution_id=str(execution.id),
                 status=execution.status,
             )
+        is_again = execution.status in FINAL
         execution.status = to
         execution.completed_at = self.now if to in FINAL else None
+        if is_again:
+            storage.reopen_space(execution.id)
         if to in FINAL:
+            storage.close_space(execution.id)
             execution.wake_at = execution.deadline_at = None
             execution.is_queued = False
             execution.is_settled = False
@@ -364,5 +369,16 @@ def create(new: Sequence[tuple[Execution, Sequence[str]]]) -> None:
         for execution, steps in new
     ]
     sql.run_bound("pipelines/insert_executions", executions=_encode(rows).decode())
+    storage.open_spaces(
+        [
+            storage.NewSpace(
+                execution_id=execution.id,
+                tag=execution.tag,
+                visible_as=execution.pipeline_id,
+                correlation_id=execution.root_correlation_id,
+            )
+            for execution, _ in new
+        ]
+    )
     for execution, _ in new:
         execution._state.adding = False

@@ -6,3 +6,9 @@ from django.apps import AppConfig
 class RunsConfig(AppConfig):
     name = "apps.runs"
     label = "runs"
+
+    def ready(self) -> None:
+        from apps.runs import queries
+        from apps.storage import services as storage
+
+        storage.register_runs(execution_of=queries.execution_of)

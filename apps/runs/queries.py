@@ -41,6 +41,13 @@ def get_run(*, run_id: UUID, caller: Caller) -> Run:
     return run
 
 
+def execution_of(caller: Caller) -> UUID | None:
+    """Return the execution of the run whose token is shown. Raises NotFound, Unauthorized."""
+    return (
+        None if caller.run_id is None else get_run(run_id=caller.run_id, caller=caller).execution_id
+    )
+
+
 def timeline(run: Run, *, attempt: int, after: int = -1) -> list[RunEvent]:
     """Return the events of an attempt whose number is above `after`, oldest first."""
     rows = RunEvent.objects.filter(run_id=run.id, attempt=attempt, number__gt=after)

@@ -15,6 +15,7 @@ from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
 from apps.topics import batch, eviction, listeners, queries, removal
 from apps.topics.batch import Record
+from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExists, TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
 from apps.topics.models import DeletedTopic, Topic
 from apps.topics.names import can_be_looked_up, channel, is_topic_name
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.topics.batch import Placed
-    from apps.topics.config import TopicConfig
     from apps.topics.predicates import TagPredicate
     from apps.topics.removal import Removed
 
@@ -228,6 +228,12 @@ def ensure_topics(names: Collection[str]) -> list[str]:
         return []
     created = sql.run_bound("topics/create_topics", names=_texts(missing)).rows
     return [row["name"] for row in created]
+
+
+def ensure_topic(name: str, *, ttl_ms: int) -> None:
+    """Create a topic of ours unless it exists, keeping what is written for so long; in the caller's transaction."""
+    if name not in _seen and missing_topics([name]):
+        create_topic(name, TopicConfig(ttl_ms=ttl_ms).columns())
 
 
 def missing_topics(names: Collection[str]) -> list[str]:

@@ -35,8 +35,11 @@ STATUS: dict[type[errors.GyozaError], int] = {
     errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,
     errors.Conflict: 409,
+    errors.PreconditionFailed: 412,
+    errors.RangeNotSatisfiable: 416,
     errors.Throttled: 429,
     errors.Unavailable: 503,
+    errors.OutOfRoom: 507,
 }
 
 Fold = tuple[type[BaseException], "Callable[[Any], errors.GyozaError]"]
@@ -95,6 +98,8 @@ def problem_of(exc: BaseException) -> Problem | None:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.Throttled | errors.Unavailable):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["Content-Range"] = f"bytes */{error.length}"
     if isinstance(error, errors.MethodNotAllowed) and error.allowed:
         headers["Allow"] = ", ".join(error.allowed)
     return Problem(status_of(error), error.code, error.message, error.detail, headers)

@@ -1,0 +1,183 @@
+"""What requests for objects say: keys, conditions, ranges, and the content with what is told of it."""
+
+from __future__ import annotations
+
+import mimetypes
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote
+
+from apps.core import intake
+from apps.core.errors import Invalid, RangeNotSatisfiable
+from apps.core.slim import SlimRequest
+from apps.storage import keys
+from apps.storage.services import NewObject
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+    from datetime import datetime
+
+    from django.http import HttpRequest
+
+    from apps.access.auth import Caller
+    from apps.storage.keys import Key
+    from apps.storage.models import Object
+
+OBJECTS = b"/api/v1/storage/objects/"
+MAX_METADATA_BYTES = 8 * 1024
+MAX_TYPE_BYTES = 255
+DEFAULT_TYPE = "application/octet-stream"
+_META = "x-meta-"
+_PIECE = 1024 * 1024
+_TYPE = re.compile(
+    r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;\s*[\w!#$&^.+-]+=(\"[^\"\\\x00-\x1f\x7f]*\"|[\w!#$&^.+-]+))*",
+    re.ASCII,
+)
+_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
+
+
+class Span(NamedTuple):
+    """A part of an object: from `start`, `length` bytes."""
+
+    start: int
+    length: int
+
+
+def key_of(request: HttpRequest, *, below: bytes = b"") -> Key:
+    """Read the key from the path as the client sent it, not as anything has made sense of it since.
+
+    `below` is what follows the key. Raises Invalid.
+    """
+    scope = getattr(request, "scope", None) or {}
+    raw: bytes = scope.get("raw_path") or quote(request.path).encode()
+    head, found, key = raw.partition(b"?")[0].partition(OBJECTS)
+    if head or not found:
+        raise Invalid.of([("key", "must follow a path that is written as it is")], where="path")
+    return keys.read_key(key.removesuffix(below))
+
+
+def new_object(request: HttpRequest, key: Key, caller: Caller) -> NewObject:
+    """Read what the headers say of an object to be written. Raises Invalid."""
+    stage, _ = keys.split(key.name, _text(request.headers.get("X-Stage"), "X-Stage"))
+    return NewObject(
+        name=key.name,
+        stage=stage,
+        content_type=_content_type(request.headers.get("Content-Type"), key.name),
+        metadata=_metadata(request.headers),
+        run_id=caller.run_id,
+        is_first=_is_first(request.headers.get("If-None-Match")),
+    )
+
+
+def announced_length(request: HttpRequest) -> int:
+    """Return how long the body is said to be; 0 if nothing is said."""
+    given = request.headers.get("Content-Length") or ""
+    return int(given) if given.isdecimal() and given.isascii() else 0
+
+
+async def content_of(request: HttpRequest, limit: int) -> AsyncIterator[bytes]:
+    """Yield the body in pieces of a MiB."""
+    if not isinstance(request, SlimRequest):
+        # Django has received it already.
+        while piece := request.read(_PIECE):
+            yield piece
+        return
+    gathered = bytearray()
+    async for piece in intake.pieces(request.scope, request.receive, limit):
+        gathered += piece
+        if len(gathered) >= _PIECE:
+            yield bytes(gathered)
+            gathered.clear()
+    if gathered:
+        yield bytes(gathered)
+
+
+def is_unchanged(headers: Mapping[str, str], one: Object) -> bool:
+    """Say whether the client has this version already (RFC 9110 §13.2.2: If-Modified-Since counts only alone)."""
+    known = headers.get("If-None-Match")
+    if known is not None:
+        return known.strip() == "*" or f'"{one.etag}"' in [
+            tag.strip().removeprefix("W/") for tag in known.split(",")
+        ]
+    since = _moment(headers.get("If-Modified-Since"))
+    return since is not None and one.modified_at.replace(microsecond=0) <= since
+
+
+def span_of(headers: Mapping[str, str], one: Object) -> Span | None:
+    """Read which part is asked for; None for all of it, also for several, and for what isn't understood.
+
+    Raises RangeNotSatisfiable.
+    """
+    asked = _RANGE.fullmatch((headers.get("Range") or "").strip().lower())
+    if asked is None or not any(asked.groups()) or not _holds(headers.get("If-Range"), one):
+        return None
+    first, last = asked.groups()
+    length = one.content_length
+    if not first:
+        start, stop = max(0, length - int(last)), length
+    else:
+        start, stop = int(first), length if not last else int(last) + 1
+        if last and int(last) < int(first):
+            return None
+    if start >= length or stop <= start:
+        raise RangeNotSatisfiable(f"the object has {length} bytes", length=length)
+    return Span(start, min(stop, length) - start)
+
+
+def _holds(condition: str | None, one: Object) -> bool:
+    """If-Range: the strong tag of this version, or exactly its date."""
+    if condition is None:
+        return True
+    if condition.strip().startswith(('"', "W/")):
+        return condition.strip() == f'"{one.etag}"'
+    return _moment(condition) == one.modified_at.replace(microsecond=0)
+
+
+def _moment(given: str | None) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(given) if given else None
+    except ValueError:
+        return None
+    return moment if moment is None or moment.tzinfo else None
+
+
+def _is_first(condition: str | None) -> bool:
+    if condition is None:
+        return False
+    if condition.strip() != "*":
+        raise _wrong("If-None-Match", 'must be "*" on a write')
+    return True
+
+
+def _content_type(given: str | None, name: str) -> str:
+    if not given:
+        return mimetypes.guess_type(name)[0] or DEFAULT_TYPE
+    if len(given) > MAX_TYPE_BYTES or not _TYPE.fullmatch(given.strip()):
+        raise _wrong("Content-Type", "must be a media type")
+    return given.strip()
+
+
+def _metadata(headers: Mapping[str, str]) -> dict[str, str]:
+    found = {
+        name.lower()[len(_META) :]: _text(headers[name], name) or ""
+        for name in headers
+        if name.lower().startswith(_META)
+    }
+    if sum(len(name) + len(value.encode()) for name, value in found.items()) > MAX_METADATA_BYTES:
+        raise _wrong("X-Meta-*", f"must have at most {MAX_METADATA_BYTES} bytes together")
+    return dict(sorted(found.items()))
+
+
+def _text(given: str | None, name: str) -> str | None:
+    """Headers arrive as Latin-1; what was meant is UTF-8."""
+    if given is None:
+        return None
+    try:
+        return given.encode("latin-1").decode("utf-8")
+    except UnicodeError as exc:
+        raise _wrong(name, "must be UTF-8") from exc
+
+
+def _wrong(header: str, message: str) -> Invalid:
+    return Invalid.of([(header, message)], where="header")

@@ -1,0 +1,28 @@
+"""Whoever asks below `objects/` names a key; what is asked of it besides stands behind the key."""
+
+from __future__ import annotations
+
+from django.urls import path, register_converter
+
+from apps.storage.api import objects
+
+
+class KeyConverter:
+    """Any characters: which of them a key may have is said by keys.py, not by a URL that isn't found."""
+
+    regex = "(?s:.+)"
+
+    def to_python(self, value: str) -> str:
+        return value
+
+    def to_url(self, value: str) -> str:
+        return value
+
+
+register_converter(KeyConverter, "key")
+
+app_name = "storage"
+
+urlpatterns = [
+    path("api/v1/storage/objects/<key:key>", objects.ObjectView.as_view(), name="object"),
+]

@@ -1,0 +1,293 @@
+"""Writes: spaces are opened and closed with their executions; objects are stored, replaced and deleted.
+
+Lock order: execution → space → event clock → topic.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.db.models import F
+
+from apps.access import services as access
+from apps.core import clock
+from apps.core.errors import PreconditionFailed, Unavailable
+from apps.storage import attempts, blobs, events, keys, queries
+from apps.storage.errors import ExecutionEnded, ExecutionNotFound, ObjectNotFound, QuotaExceeded
+from apps.storage.models import Leftover, Object, Space, StageTotal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+    from apps.access.auth import Caller
+    from apps.storage.attempts import ExecutionOf
+    from apps.storage.incoming import Incoming
+    from apps.storage.keys import Key
+
+log = logging.getLogger(__name__)
+
+JSON = Any
+
+# For how long a blob may be on its way into the backend, and how much longer for each MiB.
+_PATIENCE = timedelta(minutes=10)
+_PATIENCE_PER_MIB = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class NewSpace:
+    """The storage of an execution to be made."""
+
+    execution_id: UUID
+    tag: str | None
+    visible_as: str
+    correlation_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NewObject:
+    """What is said of an object to be written; `name` is its key without the execution."""
+
+    name: str
+    stage: str
+    content_type: str
+    metadata: dict[str, JSON] = field(default_factory=dict)
+    run_id: UUID | None = None
+    # Refuse it if there is one (If-None-Match: *).
+    is_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """Content that is in the backend and belongs to no object yet."""
+
+    blob: str
+    length: int
+    sha256: str
+
+
+def register_runs(*, execution_of: ExecutionOf) -> None:
+    """Have somebody who knows runs asked from now on which execution the token of a run stands for; at start."""
+    attempts.register(execution_of)
+
+
+# --- spaces -------------------------------------------------------------------------------------
+
+
+def open_spaces(new: Sequence[NewSpace]) -> None:
+    """Open the storage of new executions, in the transaction that makes them."""
+    Space.objects.bulk_create(
+        [
+            Space(
+                execution_id=one.execution_id,
+                tag=one.tag,
+                visible_as=one.visible_as,
+                correlation_id=one.correlation_id,
+            )
+            for one in new
+        ],
+        batch_size=500,
+    )
+
+
+def close_space(execution_id: UUID) -> None:
+    """Close the storage of an execution, in the transaction that ends it.
+
+    Waits for those who are writing, whose events are then in the log; who comes later is refused.
+    """
+    Space.objects.filter(pk=execution_id).update(closed_at=clock.now())
+
+
+def reopen_space(execution_id: UUID) -> None:
+    """Open the storage of an execution that goes on, in the transaction that lets it."""
+    Space.objects.filter(pk=execution_id).update(closed_at=None)
+
+
+# --- objects ------------------------------------------------------------------------------------
+
+
+def admit_write(*, key: Key, caller: Caller, length: int = 0, is_first: bool = False) -> Space:
+    """Return the space that a caller may write to, before any content has come; asked again when it has.
+
+    Raises ExecutionNotFound, ExecutionEnded, PreconditionFailed, QuotaExceeded.
+    """
+    space = queries.get_space(named=key.execution, caller=caller)
+    _require_open(space)
+    existing = Object.objects.filter(space=space, name=key.name).first()
+    _require_absent(existing if is_first else None)
+    _require_room(space, existing, length)
+    return space
+
+
+def put_object(*, execution_id: UUID, new: NewObject, content: Incoming) -> tuple[Object, bool]:
+    """Store an object, durable on return, and say whether it is a new one; a crash leaves the old one or the new one.
+
+    Raises Invalid, ExecutionNotFound, ExecutionEnded, PreconditionFailed, QuotaExceeded, OutOfRoom, Unavailable. Not
+    within a transaction: see `upload` and `attach`.
+    """
+    keys.check_name(new.name)
+    uploaded = upload(content)
+    try:
+        with transaction.atomic(durable=True):
+            stored, replaced = attach(execution_id=execution_id, new=new, uploaded=uploaded)
+    except BaseException:
+        discard(uploaded.blob)
+        raise
+    if replaced is not None:
+        discard(replaced)
+    return stored, replaced is None
+
+
+def upload(content: Incoming) -> Uploaded:
+    """Bring content into the backend under a name of its own, outside of any transaction.
+
+    Whoever can't attach it discards it; if they don't live to, a sweep does. Raises OutOfRoom, Unavailable.
+    """
+    name = blobs.new_name()
+    patience = _PATIENCE + _PATIENCE_PER_MIB * (content.length // 2**20)
+    Leftover.objects.create(blob=name, due_at=clock.now() + patience)
+    try:
+        blobs.write(name, content)
+    except BaseException:
+        discard(name)
+        raise
+    return Uploaded(name, content.length, content.sha256)
+
+
+def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[Object, str | None]:
+    """Make uploaded content an object and tell it, as the last step of the caller's transaction.
+
+    Returns the object, and the blob it had before, which the caller discards after commit. Raises ExecutionNotFound,
+    ExecutionEnded, PreconditionFailed, QuotaExceeded, Unavailable.
+    """
+    with transaction.atomic():
+        space = _lock(execution_id)
+        _require_open(space)
+        existing = Object.objects.filter(space=space, name=new.name).first()
+        _require_absent(existing if new.is_first else None)
+        _require_room(space, existing, uploaded.length)
+        if not Leftover.objects.filter(blob=uploaded.blob).delete()[0]:
+            raise Unavailable("the content took too long to arrive and was given up")
+        replaced = None
+        if existing is not None:
+            replaced = existing.blob
+            _count(space, existing.stage, -1, -existing.content_length)
+            Leftover.objects.create(blob=replaced, due_at=clock.now())
+        stored = _written(existing or Object(space=space, name=new.name), new, uploaded)
+        _count(space, new.stage, 1, uploaded.length)
+        events.append(events.CREATED, space, [stored])
+    return stored, replaced
+
+
+def delete_object(*, key: Key, caller: Caller) -> Object:
+    """Delete an object and tell it; durable on return. Raises ExecutionNotFound, ObjectNotFound."""
+    space = queries.get_space(named=key.execution, caller=caller)
+    with transaction.atomic():
+        space = _lock(space.pk)
+        found = Object.objects.filter(space=space, name=key.name).first()
+        if found is None:
+            raise ObjectNotFound(f"Object {key.execution}/{key.name} not found")
+        access.audit(
+            caller=caller,
+            action="storage.delete",
+            target=f"object:{found.key}",
+            content_length=found.content_length,
+            checksum=f"sha256:{found.sha256}",
+        )
+        remove_objects(space, [found])
+    discard(found.blob)
+    return found
+
+
+def remove_objects(space: Space, objects: Sequence[Object]) -> None:
+    """Remove objects of a locked space and tell it, as the last step of the caller's transaction."""
+    for one in objects:
+        _count(space, one.stage, -1, -one.content_length)
+    Leftover.objects.bulk_create([Leftover(blob=one.blob, due_at=clock.now()) for one in objects])
+    Object.objects.filter(pk__in=[one.pk for one in objects]).delete()
+    events.append(events.DELETED, space, objects)
+
+
+def discard(blob: str) -> bool:
+    """Remove a blob unless an object has it, and say whether it could be seen to; if not, a sweep will.
+
+    Whether it has one is told by its leftover row: a transaction whose outcome nobody has heard may have taken it.
+    """
+    try:
+        with transaction.atomic():
+            if Leftover.objects.select_for_update().filter(blob=blob).first() is not None:
+                blobs.remove(blob)
+                Leftover.objects.filter(blob=blob).delete()
+    except (Unavailable, DatabaseError) as exc:
+        log.warning("the blob %s was not removed, a sweep will: %s", blob, exc)
+        return False
+    return True
+
+
+def _lock(execution_id: UUID) -> Space:
+    # no_key: objects reference it.
+    space = Space.objects.select_for_update(no_key=True).filter(pk=execution_id).first()
+    if space is None:
+        raise ExecutionNotFound(f"Execution {execution_id} not found", execution=str(execution_id))
+    return space
+
+
+def _require_open(space: Space) -> None:
+    if space.closed_at is not None:
+        raise ExecutionEnded(
+            f"Execution {space} has ended: nothing is written under it any more",
+            execution_id=str(space.execution_id),
+        )
+
+
+def _require_absent(existing: Object | None) -> None:
+    if existing is not None:
+        raise PreconditionFailed(f"Object {existing.key} exists", key=existing.key)
+
+
+def _require_room(space: Space, existing: Object | None, length: int) -> None:
+    most_bytes = settings.GYOZA_STORAGE_QUOTA_BYTES
+    less = 0 if existing is None else existing.content_length
+    if most_bytes and space.bytes - less + length > most_bytes:
+        raise QuotaExceeded(
+            f"the objects of an execution may have {most_bytes} bytes",
+            limit="quota_bytes",
+            max=most_bytes,
+        )
+    most = settings.GYOZA_STORAGE_QUOTA_OBJECTS
+    if most and existing is None and space.count >= most:
+        raise QuotaExceeded(
+            f"an execution may have {most} objects", limit="quota_objects", max=most
+        )
+
+
+def _written(row: Object, new: NewObject, uploaded: Uploaded) -> Object:
+    row.stage = new.stage
+    row.folder = keys.folder_of(new.name)
+    row.extension = keys.extension_of(new.name)
+    row.content_type = new.content_type
+    row.content_length = uploaded.length
+    row.sha256 = uploaded.sha256
+    row.blob = uploaded.blob
+    row.run_id = new.run_id
+    row.metadata = new.metadata
+    row.modified_at = clock.now()
+    if row._state.adding:
+        row.created_at = row.modified_at
+    row.save()
+    return row
+
+
+def _count(space: Space, stage: str, objects: int, size: int) -> None:
+    """Keep the sums of a locked space and its stage."""
+    space.count += objects
+    space.bytes += size
+    more = {"count": F("count") + objects, "bytes": F("bytes") + size}
+    Space.objects.filter(pk=space.pk).update(**more)
+    if not StageTotal.objects.filter(space=space, stage=stage).update(**more):
+        StageTotal.objects.create(space=space, stage=stage, count=objects, bytes=size)
