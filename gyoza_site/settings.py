@@ -370,8 +370,16 @@ GYOZA_MAX_STREAMS_PER_KEY = env.integer(
     "Most open streams and sockets of one key in a web process; 0 = unlimited.",
     low=0,
 )
+GYOZA_MAX_SOCKET_MESSAGE_BYTES = env.integer(
+    "GYOZA_MAX_SOCKET_MESSAGE_BYTES",
+    16 * 1024 * 1024,
+    "Largest message that a WebSocket may bring; one that is larger closes it.",
+    low=1024,
+)
 GYOZA_STALLED_SECONDS = env.seconds(
-    "GYOZA_STALLED_SECONDS", 60, "After how long a stream whose client takes nothing is closed."
+    "GYOZA_STALLED_SECONDS",
+    60,
+    "After how long a stream or socket whose client takes nothing is closed.",
 )
 GYOZA_MAX_TOTAL_BYTES = env.integer(
     "TOPICS_MAX_TOTAL_BYTES", 0, "Most live bytes over all topics; 0 = unlimited.", low=0

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-    from apps.core.dataplane import Caller
+    from apps.core.caller import Caller
 
 # An action names the rows it has changed, as long as people would read them.
 MOST_NAMED = 10

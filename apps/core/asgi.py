@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.urls import Resolver404, get_resolver, resolve
 
-from apps.core import lifespan, memory, slim
+from apps.core import lifespan, memory, slim, websocket
 from apps.core.threaded import ThreadedDjango
 
 if TYPE_CHECKING:
@@ -41,8 +41,7 @@ class Application:
             else:
                 await slim.serve(match, scope, receive, send)
         else:
-            await receive()
-            await send({"type": "websocket.close", "code": 1000})
+            await websocket.serve(socket_match(scope["path"]), scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
@@ -59,6 +58,13 @@ class Application:
                 await asyncio.to_thread(self._django.close)
                 await send({"type": "lifespan.shutdown.complete"})
                 return
+
+
+def socket_match(path: str) -> ResolverMatch | None:
+    """Return the view at a path that takes WebSockets, if there is one."""
+    match = _data_plane_match(path, settings.ROOT_URLCONF)
+    view = None if match is None else match.func.view_class  # type: ignore[attr-defined]
+    return match if view is not None and view.commands else None
 
 
 def _data_plane_match(path: str, urlconf: str) -> ResolverMatch | None:

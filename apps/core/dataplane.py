@@ -5,10 +5,9 @@ They work under the slim handler, under Django's own and under its test client a
 
 from __future__ import annotations
 
-import logging
 from contextlib import nullcontext
 from functools import cache
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
 from django.conf import settings
@@ -29,31 +28,16 @@ from apps.core.sse import connections
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
-    from uuid import UUID
 
     from django.http import HttpRequest, HttpResponseBase
 
+    from apps.core.api.dialects import Problem
+    from apps.core.caller import Caller
     from apps.core.sse.frames import Kind
 
     Response = Answer | HttpResponseBase
     Handler = Callable[..., Awaitable[Response]]
     Endpoint = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
-
-log = logging.getLogger(__name__)
-
-
-class Caller(Protocol):
-    """What a view may ask of whoever calls; `access.auth.Caller` is one."""
-
-    @property
-    def key_id(self) -> UUID | None: ...
-    @property
-    def run_id(self) -> UUID | None: ...
-    @property
-    def owner(self) -> str: ...
-    def may(self, scope: str) -> bool: ...
-    def require(self, scope: str) -> None: ...
-    def sees(self, name: str) -> bool: ...
 
 
 class View:
@@ -71,7 +55,9 @@ class View:
     query_token: ClassVar[bool] = False
     # Open streams don't count as requests under way.
     is_stream: ClassVar[bool] = False
-    # Every kind of frame that a stream sends.
+    # Every command that a socket takes; with any, `get` answers a request for one (`core.websocket.SocketAnswer`).
+    commands: ClassVar[tuple[Kind, ...]] = ()
+    # Every kind of frame that a stream sends, and of message that a socket does.
     frames: ClassVar[tuple[Kind, ...]] = ()
 
     @classmethod
@@ -122,11 +108,8 @@ class View:
             response = await self._called(handler)(request, None, **path)
             connections.admit(response, None)
             return response
-        token = token_of(request) if self.query_token else None
-        caller = await _identify()(request.headers, query_token=token)
+        caller = await self.identify(request)
         with slots.held(None if self.is_stream else caller.key_id):
-            if caller.run_id is not None and not self.run_token:
-                raise Forbidden("a run's token opens only what belongs to the run")
             if scope != ANY:
                 caller.require(scope)
             if self.named is not None and not caller.sees(path[self.named]):
@@ -135,6 +118,14 @@ class View:
         # The last of all checks (topics v0 §17.3, §18.10).
         connections.admit(response, caller.key_id, ends_with_key=caller.run_id is None)
         return response
+
+    async def identify(self, request: HttpRequest) -> Caller:
+        """Return who calls; raises Unauthorized, and Forbidden for a run where only keys may come."""
+        token = token_of(request) if self.query_token else None
+        caller = await _identify()(request.headers, query_token=token)
+        if caller.run_id is not None and not self.run_token:
+            raise Forbidden("a run's token opens only what belongs to the run")
+        return caller
 
     def _called(self, handler: Handler | None) -> Handler:
         if handler is None:
@@ -189,11 +180,13 @@ def _identify() -> Callable[..., Awaitable[Caller]]:
 
 
 def _failed(request: HttpRequest, exc: Exception) -> Answer:
-    problem = exception_handler.problem_of(exc)
-    if problem is None:
-        log.error("%s %s failed", request.method, request.path, exc_info=exc)
-        problem = exception_handler.internal()
-    status, body, headers = exception_handler.rendered(request.path, problem)
+    problem = exception_handler.told_of(exc, doing=f"{request.method} {request.path}")
+    return refusal(request.path, problem)
+
+
+def refusal(path: str, problem: Problem) -> Answer:
+    """Answer a problem as `path` writes it."""
+    status, body, headers = exception_handler.rendered(path, problem)
     answer = Answer(msgspec.json.encode(body), status)
     answer.headers.update(headers)
     return answer

@@ -56,6 +56,18 @@ class Stalled(Invalid):
     code = "request_timeout"
 
 
+class InvalidJson(Invalid):
+    """A message on a WebSocket is not JSON."""
+
+    code = "invalid_json"
+
+
+class UnsupportedMessage(Invalid):
+    """A message on a WebSocket is binary; only text is read."""
+
+    code = "unsupported_message"
+
+
 class HeadTooLarge(Invalid):
     """The request line and the headers are over the limit."""
 
@@ -106,6 +118,12 @@ class NotAcceptable(GyozaError):
     """The client accepts none of the formats this path speaks."""
 
     code = "not_acceptable"
+
+
+class UpgradeRequired(GyozaError):
+    """This path speaks WebSocket only: ask for the upgrade."""
+
+    code = "upgrade_required"
 
 
 class Conflict(GyozaError):

@@ -63,6 +63,8 @@ def configure(config: dict[str, Any]) -> None:
                     for name in ("uvicorn", "uvicorn.error", "uvicorn.access")
                 },
                 "django.server": {"handlers": [], "propagate": True},
+                # A line for every socket that is opened.
+                "uvicorn.websocket": {"level": "WARNING"},
                 # A line or two for every nudge and sweep; a task that fails is still told.
                 **{
                     name: {"level": "WARNING"}

@@ -97,9 +97,7 @@ async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send
         request.held.let_go()
     is_head = scope["method"] == "HEAD"
     if isinstance(answer, Answer):
-        headers = [
-            (k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in answer.headers.items()
-        ]
+        headers = raw_headers(answer.headers)
         headers.append((b"content-length", b"%d" % len(answer.body)))
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await _send_body(answer, b"" if is_head else answer.body, send)
@@ -174,12 +172,16 @@ async def _until_gone(receive: Receive) -> None:
         pass
 
 
+def raw_headers(headers: Any) -> list[tuple[bytes, bytes]]:
+    """Return headers as ASGI wants them, from anything with `items`."""
+    return [
+        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
+    ]
+
+
 def head_of(response: HttpResponseBase) -> dict[str, Any]:
     """Return the ASGI message that opens a response."""
-    headers = [
-        (name.lower().encode("latin-1"), value.encode("latin-1"))
-        for name, value in response.items()
-    ]
+    headers = raw_headers(response)
     if response.cookies:
         headers += [
             (b"set-cookie", cookie.output(header="").strip().encode("latin-1"))

@@ -66,15 +66,8 @@ class HeadProtocol(HttpToolsProtocol):
         self._refuse(self._problem or Invalid("not an HTTP request"))
 
     def _refuse(self, error: GyozaError) -> None:
-        """Answer what never became a request, in the words every path uses, and hang up."""
-        problem = exception_handler.problem_of(error) or exception_handler.internal()
-        status, body, _ = exception_handler.rendered("/", problem)
-        content = msgspec.json.encode(body)
-        head = (
-            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n"
-            f"content-type: application/json\r\ncontent-length: {len(content)}\r\nconnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode("ascii") + content)
+        """Answer what never became a request, and hang up."""
+        self.transport.write(refusal(error))
         self.transport.close()
 
     def _expect_head(self) -> None:
@@ -87,6 +80,21 @@ class HeadProtocol(HttpToolsProtocol):
 
     def _give_up(self) -> None:
         self.transport.abort()
+
+
+def refusal(error: GyozaError | None) -> bytes:
+    """Return the answer to what never reached a view, in the words every path uses; None is a bug of ours."""
+    problem = error and exception_handler.problem_of(error)
+    status, body, headers = exception_handler.rendered("/", problem or exception_handler.internal())
+    content = msgspec.json.encode(body)
+    lines = [
+        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
+        "content-type: application/json",
+        f"content-length: {len(content)}",
+        *(f"{name.lower()}: {value}" for name, value in headers.items() if name != "Connection"),
+        "connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + content
 
 
 def _too_large() -> HeadTooLarge:

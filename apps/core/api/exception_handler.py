@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
+log = logging.getLogger(__name__)
+
 STATUS: dict[type[errors.GyozaError], int] = {
     errors.GyozaError: 500,
     errors.Invalid: 400,
@@ -34,6 +37,7 @@ STATUS: dict[type[errors.GyozaError], int] = {
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.NotAcceptable: 406,
+    errors.UpgradeRequired: 426,
     errors.Conflict: 409,
     errors.PreconditionFailed: 412,
     errors.RangeNotSatisfiable: 416,
@@ -100,9 +104,20 @@ def problem_of(exc: BaseException) -> Problem | None:
         headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, errors.RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.length}"
+    if isinstance(error, errors.UpgradeRequired):
+        headers |= {"Upgrade": "websocket", "Connection": "Upgrade"}
     if isinstance(error, errors.MethodNotAllowed) and error.allowed:
         headers["Allow"] = ", ".join(error.allowed)
     return Problem(status_of(error), error.code, error.message, error.detail, headers)
+
+
+def told_of(exc: BaseException, *, doing: str) -> Problem:
+    """Return what whoever asked is told of an exception; a bug of ours goes to the log, with what failed."""
+    problem = problem_of(exc)
+    if problem is None:
+        log.error("%s failed", doing, exc_info=exc)
+        problem = internal()
+    return problem
 
 
 def internal() -> Problem:

@@ -39,7 +39,9 @@ def page() -> str:
         (_types(kind) for kind in event_types()),
         _shapes(openapi.document()),
         [_streams_head()],
-        (_stream(path, view) for path, view in streams()),
+        (_stream(path, view) for path, view in streams() if not view.commands),
+        [_sockets_head()],
+        (_socket(path, view) for path, view in streams() if view.commands),
     )
     return "\n".join([_HEAD, *sections])
 
@@ -71,7 +73,7 @@ def sentences(kind: type[Enum]) -> dict[str, str]:
 
 
 def streams() -> list[tuple[str, type[View]]]:
-    """Return every stream: its path and its view."""
+    """Return every stream and socket: its path and its view."""
     found = []
     for path, pattern in _patterns(get_resolver().url_patterns):
         view: Any = getattr(pattern.callback, "view_class", None)
@@ -151,6 +153,23 @@ def _stream(path: str, view: type[View]) -> str:
         for kind in view.frames
     )
     return "\n".join([f"### {methods} {path}\n", "| event | id | |", "|---|---|---|", *rows, ""])
+
+
+def _sockets_head() -> str:
+    return (
+        "## Sockets\n\n"
+        "Each message is one JSON object in a text frame, with `op`. An answer repeats the `request_id` of its command, whatever"
+        " JSON that is, up to 1024 bytes; null if there was none.\n"
+    )
+
+
+def _socket(path: str, view: type[View]) -> str:
+    rows = [
+        f"| {sender} | `{kind.event}` | {kind.sentence} |"
+        for sender, kinds in (("client", view.commands), ("server", view.frames))
+        for kind in kinds
+    ]
+    return "\n".join([f"### GET {path}\n", "| by | op | |", "|---|---|---|", *rows, ""])
 
 
 def _patterns(entries: list[Any], prefix: str = "/") -> Iterator[tuple[str, URLPattern]]:

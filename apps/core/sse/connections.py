@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from apps.core.errors import Throttled
-from apps.core.sse.stream import StreamResponse
+from apps.core.sse.lasting import Lasting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _open: Counter[UUID | None] = Counter()
 # Those that end with the key that opened them; None = opened while there was no key.
-_of_key: dict[UUID | None, set[StreamResponse]] = {}
+_of_key: dict[UUID | None, set[Lasting]] = {}
 
 
 def count() -> int:
@@ -37,8 +37,8 @@ def held(key: UUID | None) -> Iterator[None]:
 
 
 def admit(response: object, key: UUID | None, *, ends_with_key: bool = False) -> None:
-    """Count a stream until its answer has ended; raises Throttled if there are too many. Other answers don't count."""
-    if not isinstance(response, StreamResponse):
+    """Count a stream or socket until its answer has ended; raises Throttled if there are too many. Other answers don't count."""
+    if not isinstance(response, Lasting):
         return
     try:
         response.on_release(_take(response.charged_to or key))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -10,6 +9,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 
 from apps.core import lifespan
 from apps.core.sse import frames, wakeups
+from apps.core.sse.lasting import Lasting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -108,53 +108,21 @@ async def follow_source(
         source.close()
 
 
-class StreamResponse(StreamingHttpResponse):
-    """An answer that stays open, and gives back what was taken for it however it ends."""
+class StreamResponse(Lasting, StreamingHttpResponse):
+    """An answer that streams until its source is over."""
 
     def __init__(
         self, content: AsyncIterator[bytes], *, charged_to: UUID | None = None, **options: Any
     ) -> None:
-        super().__init__(content, **options)
+        Lasting.__init__(self, charged_to=charged_to)
+        StreamingHttpResponse.__init__(self, content, **options)
         # Django wraps what it iterates twice; a frame needn't pass through that.
         self.parts = content
-        # The key that the connection counts for, where it isn't the caller's.
-        self.charged_to = charged_to
-        self._releases: list[Callable[[], None]] = []
-        self._told_to_end: asyncio.Future[None] | None = None
-        self._must_end = False
-
-    def told_to_end(self) -> asyncio.Future[None]:
-        """Return what is done as soon as the answer has to end, whatever else there is to send."""
-        self._told_to_end = asyncio.get_running_loop().create_future()
-        if self._must_end:
-            self._told_to_end.set_result(None)
-        return self._told_to_end
-
-    def end(self) -> None:
-        """End the answer; from any thread."""
-        self._must_end = True
-        told = self._told_to_end
-        if told is not None and not told.get_loop().is_closed():
-            told.get_loop().call_soon_threadsafe(_tell, told)
-
-    def on_release(self, release: Callable[[], None]) -> None:
-        """Have something given back when the answer has ended."""
-        self._releases.append(release)
-
-    def release(self) -> None:
-        """Give everything back; once."""
-        while self._releases:
-            self._releases.pop()()
 
     def close(self) -> None:
         """End the answer, for Django's own handlers."""
         self.release()
-        super().close()
-
-
-def _tell(told: asyncio.Future[None]) -> None:
-    if not told.done():
-        told.set_result(None)
+        StreamingHttpResponse.close(self)
 
 
 def response(

@@ -57,29 +57,38 @@ class WatchedBody(msgspec.Struct, gc=False):
         require_u64(from_seq=self.from_seq)
 
 
-class WatchBody(msgspec.Struct, gc=False):
+class SelectionBody(msgspec.Struct, gc=False):
+    """What of its topics a reader of several wants."""
+
+    tag: str | list[str] | None = None
+    node: str | list[str] | None = None
+    limit: U32 = 256
+    max_batch_bytes: U64 = 262_144
+    include_meta: bool = True
+    include_tags: bool = False
+    include_data: bool = True
+
+    def __post_init__(self) -> None:
+        require_u64(max_batch_bytes=self.max_batch_bytes)
+
+    @property
+    def nodes(self) -> list[str]:
+        return [self.node] if isinstance(self.node, str) else self.node or []
+
+
+class WatchBody(SelectionBody, gc=False):
     """`POST /v0/watch`"""
 
     topics: dict[str, WatchedBody] = {}
     prefix: str | None = None
     prefix_tail: bool = False
-    tag: str | list[str] | None = None
-    node: str | list[str] | None = None
-    limit: U32 = 256
-    max_batch_bytes: U64 = 262_144
     heartbeat_ms: U64 = 15_000
-    include_meta: bool = True
-    include_tags: bool = False
-    include_data: bool = True
     # ⚑30: only what is committed is ever pushed, which is all that `strong` asks for.
     consistency: Literal["eventual", "strong"] = "eventual"
 
     def __post_init__(self) -> None:
-        require_u64(max_batch_bytes=self.max_batch_bytes, heartbeat_ms=self.heartbeat_ms)
-
-    @property
-    def nodes(self) -> list[str]:
-        return [self.node] if isinstance(self.node, str) else self.node or []
+        super().__post_init__()
+        require_u64(heartbeat_ms=self.heartbeat_ms)
 
 
 read_write = msgspec.json.Decoder(WriteBody)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from django.urls import include, path
 
 from apps.core.dataplane import NothingView
-from apps.topics.api import probes, reads, views, watch
+from apps.topics.api import probes, reads, sockets, views, watch
 from apps.topics.routers.api import views as routers
 
 app_name = "topics"
@@ -23,6 +23,7 @@ urlpatterns = [
     path("v0/routers/<str:router>", routers.RouterView.as_view(), name="router"),
     path("v0/watch", watch.WatchView.as_view(), name="watch"),
     path("v0/watch/<str:wid>", watch.WatchStreamView.as_view(), name="watch-stream"),
+    path("v0/ws", sockets.SocketView.as_view(), name="socket"),
     path("v0", NothingView.as_view()),
     path("v0/<path:rest>", NothingView.as_view()),
     path("v0/", NothingView.as_view()),

@@ -3,8 +3,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from apps.core.api.pagination import cut
 from apps.core.dataplane import NothingView, View, body_of, require_json, respond
 from apps.core.errors import Forbidden
@@ -20,7 +18,7 @@ from apps.topics import (
     writes,
 )
 from apps.topics.api import bodies, params
-from apps.topics.api.answers import finished, ms_since, range_of
+from apps.topics.api.answers import finished, seqs_member, written_members
 from apps.topics.names import name_ranges
 from apps.topics.priority import effective_priority
 from apps.topics.queues import queries as queue_queries
@@ -33,8 +31,6 @@ if TYPE_CHECKING:
     from apps.core.slim import Answer
     from apps.topics.admission import Written
     from apps.topics.descriptions import TopicRow, TopicState
-
-_json = msgspec.json.encode
 
 
 class TopicListView(View):
@@ -152,27 +148,10 @@ class NothingBelowTopicView(NothingView):
 
 
 def _written(request: HttpRequest, topic: str, written: Written, started: float) -> Answer:
-    members = b'{"topic":%b,"first_seq":%d,"last_seq":%d' % (
-        _json(topic),
-        written.first_seq,
-        written.last_seq,
-    )
-    if params.flag(request, "return_seqs", default=True):
-        members += b',"seqs":%b' % _json(range_of(written.first_seq, written.last_seq))
-    performance = b'"server_total_ms":%.3f' % ms_since(started)
-    if not written.deduped:
-        performance += b',"wal_append_ms":%.3f,"fsync_ms":%.3f' % (
-            written.append_ms,
-            written.fsync_ms,
-        )
-    members += b',"head_seq":%d,"count":%d,"created":%b,"deduped":%b,"performance":{%b}}' % (
-        written.last_seq,
-        written.last_seq - written.first_seq + 1,
-        _json(written.created),
-        _json(written.deduped),
-        performance,
-    )
-    return respond(members, 201 if written.created else 200)
+    is_told = params.flag(request, "return_seqs", default=True)
+    seqs = seqs_member(written) if is_told else b""
+    members = written_members(topic, written, started, seqs=seqs)
+    return respond(b"{" + members, 201 if written.created else 200)
 
 
 def _listed(row: TopicRow) -> dict[str, object]:

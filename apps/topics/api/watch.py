@@ -12,16 +12,18 @@ from apps.core.api.scope import PUBLIC
 from apps.core.dataplane import View, body_of, require_json, respond, token_of
 from apps.core.errors import Forbidden, Invalid, NotAcceptable, Unauthorized
 from apps.core.sse.stream import response
-from apps.topics import predicates
 from apps.topics.api import bodies, params
 from apps.topics.api.answers import ms_since
-from apps.topics.api.reads import DIFF_BYTES, DIFF_BYTES_MAX, DIFF_LIMIT, DIFF_LIMIT_MAX
+from apps.topics.api.following import (
+    require_few,
+    require_seen,
+    selection_of,
+    start_of,
+    told_starts,
+)
 from apps.topics.names import name_ranges
-from apps.topics.queries import MAX_SEQ
 from apps.topics.watch import frames, newcomers, sessions, streams
-from apps.topics.watch.newcomers import MAX_TOPICS
-from apps.topics.watch.pages import Selection
-from apps.topics.watch.positions import Position, decode_id
+from apps.topics.watch.positions import decode_id
 from apps.topics.watch.sessions import TTL_MS, Found, Subscription
 
 if TYPE_CHECKING:
@@ -53,20 +55,12 @@ class WatchView(View):
         )
         for row in await newcomers.topics_within(ranges) if ranges else []:
             found.setdefault(row.name, Found(row.topic_id, row.head, row.earliest))
-        if len(found) > MAX_TOPICS:
-            raise Invalid(f"more than {MAX_TOPICS} topics")
-        positions = {name: _start(body, name, topic) for name, topic in found.items()}
+        require_few(found)
+        positions = {name: start_of(_wanted(body, name), topic) for name, topic in found.items()}
         wid = await sessions.create(
             key_id=caller.key_id, subscription=subscription, positions=positions
         )
-        topics = {
-            name: {
-                "from_seq": positions[name].seq,
-                "head_seq": topic.head,
-                "earliest_seq": topic.earliest,
-            }
-            for name, topic in found.items()
-        }
+        topics = told_starts(found, positions)
         return respond(
             b'{"wid":%b,"stream_url":%b,"session_ttl_ms":%d,"topics":%b,"performance":{"server_total_ms":%.3f}}'
             % (_json(wid), _json(f"/v0/watch/{wid}"), TTL_MS, _json(topics), ms_since(started))
@@ -111,11 +105,8 @@ def _checked_ranges(body: bodies.WatchBody, caller: Caller) -> tuple[Range, ...]
     """Check the names that are asked for, and return the ranges of those that begin with the prefix."""
     if not body.topics and body.prefix is None:
         raise Invalid("`topics` is empty")
-    if len(body.topics) > MAX_TOPICS:
-        raise Invalid(f"more than {MAX_TOPICS} topics")
-    for name in body.topics:
-        if not caller.sees(name):
-            raise Forbidden("this name is not within the key's prefixes", topic=name)
+    require_few(body.topics)
+    require_seen(body.topics, caller)
     if body.prefix is None:
         return ()
     if not name_ranges(body.prefix, ()):
@@ -126,24 +117,12 @@ def _checked_ranges(body: bodies.WatchBody, caller: Caller) -> tuple[Range, ...]
     return tuple(ranges)
 
 
-def _start(body: bodies.WatchBody, name: str, topic: Found) -> Position:
-    wanted = body.topics.get(name) or bodies.WatchedBody(tail=body.prefix_tail)
-    seq = topic.head if wanted.tail else min(wanted.from_seq, MAX_SEQ)
-    return Position(topic.topic_id, seq, topic.head)
+def _wanted(body: bodies.WatchBody, name: str) -> bodies.WatchedBody:
+    return body.topics.get(name) or bodies.WatchedBody(tail=body.prefix_tail)
 
 
 def _subscription(body: bodies.WatchBody, ranges: tuple[Range, ...]) -> Subscription:
     low, high = HEARTBEAT_MS
     return Subscription(
-        Selection(
-            limit=min(body.limit or DIFF_LIMIT, DIFF_LIMIT_MAX),
-            budget=min(body.max_batch_bytes or DIFF_BYTES, DIFF_BYTES_MAX),
-            nodes=tuple(body.nodes),
-            tag=None if body.tag is None else predicates.parse(body.tag),
-            with_tags=body.include_tags,
-            with_meta=body.include_meta,
-            with_data=body.include_data,
-        ),
-        heartbeat_ms=min(max(body.heartbeat_ms, low), high),
-        ranges=ranges,
+        selection_of(body), heartbeat_ms=min(max(body.heartbeat_ms, low), high), ranges=ranges
     )

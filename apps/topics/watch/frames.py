@@ -46,6 +46,10 @@ KINDS = (RECORD, TOMBSTONE, CAUGHT_UP, DELETED, ERROR)
 _TOO_OLD = frozenset({"cap", "ttl", "mixed"})
 
 
+# What a connection is told last when the process stops, without the opening brace.
+FAREWELL_DATA = b'"code":"server_shutting_down","message":"the server is stopping"}'
+
+
 def record_data(name: str, reading: Reading, page: JsonPage, from_seq: int) -> bytes:
     """Return the members of a record event, without the opening brace; made once for all who share the read."""
     if not reading.data:
@@ -102,8 +106,7 @@ class Frames:
 
     def farewell(self) -> bytes:
         """Return the last frame of a stream that the server ends."""
-        data = b'{"code":"server_shutting_down","message":"the server is stopping"}'
-        return ERROR.frame(data, id=encode_id(self._positions))
+        return ERROR.frame(b"{" + FAREWELL_DATA, id=encode_id(self._positions))
 
 
 def _made(reading: Reading, kind: Kind, where: str) -> bytes | None:

@@ -109,7 +109,7 @@ def test_each_path_is_within_the_prefixes(api: Api, method: str, path: str, body
     assert answer.status_code not in {401, 403}, answer.text
 
 
-@pytest.mark.parametrize("path", ["/v0", "/v0/nothing", "/v0/topics/", "/v0/ws"])
+@pytest.mark.parametrize("path", ["/v0", "/v0/nothing", "/v0/topics/", "/v0/ws/"])
 def test_where_nothing_is_any_key_may_hear_so(api: Api, path: str):
     refused(api.get(path, key=make_key("d", "delete", "a.")), 404, "not_found")
 

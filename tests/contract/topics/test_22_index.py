@@ -25,6 +25,7 @@ INDEX = {
     "/v0/topics/q/nack": "POST",
     "/v0/topics/q/extend": "POST",
     "/v0/topics/q/work": "GET",
+    "/v0/ws": "GET",
     "/v0/health": "GET",
     "/healthz": "GET",
     "/v0/ready": "GET",

@@ -13,6 +13,7 @@ from uvicorn.supervisors import Multiprocess
 
 from apps.access import auth
 from apps.stack.protocol import PatientProtocol
+from apps.stack.websocket import PING_SECONDS, SocketProtocol
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -50,7 +51,12 @@ class Command(BaseCommand):
             workers=workers,
             loop="uvloop",
             http=PatientProtocol,
-            ws="none",
+            ws=SocketProtocol,
+            ws_max_size=settings.GYOZA_MAX_SOCKET_MESSAGE_BYTES,
+            # A kilobyte could become a gigabyte.
+            ws_per_message_deflate=False,
+            ws_ping_interval=PING_SECONDS,
+            ws_ping_timeout=settings.GYOZA_STALLED_SECONDS,
             lifespan="on",
             log_config=None,
             access_log=False,
