@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from math import ceil
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 from django.db.models import Q
 
-from apps.core import clock, sql
+from apps.core import sql
 from apps.core.api.pagination import cut
 from apps.core.errors import NotFound
-from apps.pipelines import conditions, documents
-from apps.pipelines.conditions import Condition
 from apps.pipelines.errors import NoSuchVersion
-from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigger, Version
-from apps.pipelines.plans import TriggerPlan
-from apps.pipelines.states import ExecutionStatus, StageStatus, TriggerState
+from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Version
+from apps.pipelines.states import ExecutionStatus, StageStatus
 from apps.runs.models import Worker
 from apps.runs.states import WorkerState
-from apps.topics import queries as topics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -94,95 +89,6 @@ def pipelines_page(
 
 
 # --- triggers ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class TriggerStatus:
-    """An event trigger, and what is seen of it from outside of its row."""
-
-    trigger: Trigger
-    state: TriggerState
-    pending: int
-    oldest_pending_age_s: float | None
-    running: int
-    desired: int
-    most: int
-
-
-def trigger_status(*, pipeline_id: str, caller: Caller) -> TriggerStatus:
-    """Return what the trigger of a pipeline does; one that was never started is stopped. Raises NotFound."""
-    pipeline = get_pipeline(pipeline_id=pipeline_id, caller=caller)
-    row = Trigger.objects.filter(pk=pipeline_id).first()
-    if row is None:
-        row = Trigger(pipeline=pipeline, version=0, is_started=False)
-    return _status(row, has_runner=has_runner())
-
-
-def trigger_statuses(*, caller: Caller) -> list[TriggerStatus]:
-    """Return what each trigger that was ever started does, by pipeline."""
-    visible = pipelines_visible_to(caller)
-    able = has_runner()
-    rows = Trigger.objects.filter(pipeline__in=visible).order_by("pipeline_id")
-    return [_status(row, has_runner=able) for row in rows]
-
-
-def _status(row: Trigger, *, has_runner: bool) -> TriggerStatus:
-    if row.is_started:
-        conditions.set_runner_ready(row, has_runner)
-    under_way = Execution.objects.filter(
-        pipeline_id=row.pipeline_id, source_id=row.pipeline_id, status=ExecutionStatus.RUNNING
-    )
-    running = under_way.filter(is_queued=False).count()
-    queued = under_way.filter(is_queued=True).count()
-    pending, age = _pending(row)
-    rules = _rules(row)
-    most = rules.max_concurrency
-    load = pending + queued
-    desired = min(max(ceil(load / rules.lag_threshold), 1), most) if load or running else 0
-    return TriggerStatus(
-        trigger=row,
-        state=_state(row, has_runner=has_runner),
-        pending=load,
-        oldest_pending_age_s=age,
-        running=running,
-        desired=desired,
-        most=most,
-    )
-
-
-def _state(row: Trigger, *, has_runner: bool) -> TriggerState:
-    if not row.is_started:
-        return TriggerState.STOPPED
-    if row.is_paused:
-        return TriggerState.PAUSED
-    if row.position is None:
-        return TriggerState.STARTING
-    # It listens, and nothing would come of it or something has gone wrong with the last message.
-    if not has_runner or not conditions.holds(row, Condition.TOPIC_RESOLVED):
-        return TriggerState.DEGRADED
-    return TriggerState.FAILED if row.wake_at and row.last_error else TriggerState.LISTENING
-
-
-def _pending(row: Trigger) -> tuple[int, float | None]:
-    """Return how many messages are behind the cursor, at most, and the age of the oldest in seconds."""
-    head = topics.find_head(row.topic) if row.topic else None
-    if head is None or row.position is None or head.topic_id != row.topic_id:
-        return 0, None
-    behind = max(head.seq - row.position, 0)
-    page = topics.read_after(row.topic, row.position, 1) if behind else None
-    if page is None or not page.records:
-        return 0, None
-    age = (clock.milliseconds(clock.now()) - page.records[0].ts) / 1000
-    return behind, max(age, 0.0)
-
-
-def _rules(row: Trigger) -> TriggerPlan:
-    text = (
-        Version.objects.filter(pipeline_id=row.pipeline_id, number=row.version)
-        .values_list("document", flat=True)
-        .first()
-    )
-    return TriggerPlan() if text is None else documents.plan_of(text).trigger
 
 
 def dead_letters_page(

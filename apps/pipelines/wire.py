@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Version
-    from apps.pipelines.queries import TriggerStatus
+    from apps.pipelines.statuses import TriggerStatus
 
 JSON = Any
 

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from apps.core import sql
+from apps.core import pgarray, sql
 from apps.core.errors import Unavailable
 from apps.core.sse import wakeups
 from apps.topics import batch, eviction, settling
@@ -83,6 +83,41 @@ def find_head(topic: str) -> Head | None:
     """Return where a topic stands; None if there is no such topic."""
     row = Topic.objects.filter(name=topic).values_list("id", "head").first()
     return None if row is None else Head(*row)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What is behind a position in a topic: the newest seq, and when its oldest record was written."""
+
+    topic_id: int
+    head: int
+    oldest_ts: int | None
+
+
+def backlogs(places: Sequence[tuple[str, int]]) -> list[Backlog | None]:
+    """Return what is behind each of these positions, (topic, seq that was read last); None where there is no topic."""
+    rows = _measured(places)
+    for name in sorted({row["name"] for row in rows if row["unsettled"]}):
+        settling.settle(name)
+    # Settled once, this is what there is: an age and a number are shown, nothing is handed out by them.
+    if any(row["unsettled"] for row in rows):
+        rows = _measured(places)
+    found: list[Backlog | None] = [None] * len(places)
+    for row in rows:
+        found[row["place"] - 1] = Backlog(row["id"], row["head"], row["ts"])
+    return found
+
+
+def _measured(places: Sequence[tuple[str, int]]) -> list[dict[str, Any]]:
+    if not places:
+        return []
+    names, positions = zip(*places, strict=True)
+    return sql.run_bound(
+        "topics/measure_backlogs",
+        names=pgarray.texts([name.encode() for name in names]),
+        positions=pgarray.bigints([min(position, MAX_SEQ) for position in positions]),
+        now=eviction.now_ms(),
+    ).rows
 
 
 def read_after(topic: str, after: int, limit: int) -> Page | None:

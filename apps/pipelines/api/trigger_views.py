@@ -11,7 +11,7 @@ from apps.access.auth import caller_of
 from apps.core.api.bodies import read_nothing
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
-from apps.pipelines import queries, triggers, wire
+from apps.pipelines import queries, statuses, triggers, wire
 from apps.pipelines.api import requests
 from apps.pipelines.api.serializers import (
     DeadLetterPageSerializer,
@@ -35,7 +35,7 @@ class TriggerListView(ApiView):
     @extend_schema(operation_id="list_triggers", responses=TriggerListSerializer)
     def get(self, request: Request) -> Response:
         """List the status of every event trigger."""
-        found = queries.trigger_statuses(caller=caller_of(request))
+        found = statuses.trigger_statuses(caller=caller_of(request))
         return Response({"items": [wire.trigger(one) for one in found]})
 
 
@@ -77,7 +77,7 @@ class TriggerStatusView(ApiView):
         """Say what a trigger does, how far it is behind, and what came of its messages."""
         caller = caller_of(request)
         return Response(
-            wire.trigger(queries.trigger_status(pipeline_id=pipeline_id, caller=caller))
+            wire.trigger(statuses.trigger_status(pipeline_id=pipeline_id, caller=caller))
         )
 
 
@@ -91,7 +91,7 @@ class TriggerPauseView(ApiView):
         caller = caller_of(request)
         triggers.pause_trigger(pipeline_id=pipeline_id, caller=caller)
         return Response(
-            wire.trigger(queries.trigger_status(pipeline_id=pipeline_id, caller=caller))
+            wire.trigger(statuses.trigger_status(pipeline_id=pipeline_id, caller=caller))
         )
 
 
@@ -105,7 +105,7 @@ class TriggerResumeView(ApiView):
         caller = caller_of(request)
         triggers.resume_trigger(pipeline_id=pipeline_id, caller=caller)
         return Response(
-            wire.trigger(queries.trigger_status(pipeline_id=pipeline_id, caller=caller))
+            wire.trigger(statuses.trigger_status(pipeline_id=pipeline_id, caller=caller))
         )
 
 

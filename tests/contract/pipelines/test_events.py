@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from apps.pipelines import engine, sweeps
 from apps.runs.states import WorkerState
@@ -186,3 +188,17 @@ def test_a_stranger_finds_nothing_and_a_reader_changes_nothing(owner, stranger, 
         refusal(client_for(stranger).get(URL + path), 404, "not_found")
     for path in ("", "/pause", "/resume", "/test", "/redrive"):
         refusal(client_for(reader).post(URL + path, {"data": 1}), 403, "forbidden")
+
+
+def test_the_list_costs_the_same_whatever_its_length(api):
+    counts = []
+    for round_ in range(2):
+        for number in range(4):
+            name = f"team.p{round_}{number}"
+            make(api, id=name, options={"event": f"team.t{number}"})
+            api.post(f"/api/v1/events/{name}")
+        publish({"n": 1})
+        with CaptureQueriesContext(connection) as captured:
+            assert len(api.get("/api/v1/events/").json()["items"]) == 4 * (round_ + 1)
+        counts.append(len(captured))
+    assert counts[0] == counts[1] <= 6
