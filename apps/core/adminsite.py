@@ -5,8 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from django import forms
 from django.conf import settings
 from django.contrib import messages
+from django.contrib.admin.utils import quote
+from django.http import HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
 from django.utils.module_loading import import_string
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import TextFilter
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
     from apps.core.caller import Caller
 
@@ -64,6 +69,55 @@ class ReadOnlyAdmin(LookOnlyAdmin):
             few = len(changed) <= MOST_NAMED
             told = ", ".join(changed) if few else str(len(changed))
             self.message_user(request, f"{done}: {told}", messages.SUCCESS)
+
+
+class NothingForm(forms.Form):
+    """Nothing to fill in but the button."""
+
+
+class AskingAdmin(ReadOnlyAdmin):
+    """A row's page whose buttons ask before they do something: a link alone must change nothing."""
+
+    def ask(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        *,
+        title: str,
+        question: str,
+        change: Callable[[Any, dict[str, Any]], str],
+        form_class: Callable[..., forms.Form] = NothingForm,
+        initial: Callable[[Any], dict[str, Any]] | None = None,
+    ) -> HttpResponse:
+        """Show a form, and do what it asks for when it is sent; `change` returns what is told then."""
+        row = self.get_object(request, object_id)
+        if row is None:
+            gone: HttpResponse = self._get_obj_does_not_exist_redirect(
+                request, self.opts, object_id
+            )
+            return gone
+        page = f"admin:{self.opts.app_label}_{self.opts.model_name}"
+        back = reverse(f"{page}_change", args=[quote(row.pk)])
+        sent = request.POST if request.method == "POST" else None
+        form = form_class(sent, initial=initial(row) if initial else None)
+        if form.is_valid():
+            try:
+                self.message_user(request, change(row, form.cleaned_data), messages.SUCCESS)
+            except GyozaError as exc:
+                form.add_error(None, exc.message)
+            else:
+                is_there = type(row)._default_manager.filter(pk=row.pk).exists()
+                return HttpResponseRedirect(back if is_there else reverse(f"{page}_changelist"))
+        context = {
+            **self.admin_site.each_context(request),
+            "title": title,
+            "question": question,
+            "form": form,
+            "opts": self.opts,
+            "row": row,
+            "back": back,
+        }
+        return render(request, "core/admin_ask.html", context)
 
 
 class ExactFilter(TextFilter):  # type: ignore[misc]

@@ -2,27 +2,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin, messages
-from django.http import HttpResponseRedirect
-from django.shortcuts import render
+from django.contrib import admin
 from django.template.loader import render_to_string
-from django.urls import reverse
 from unfold.decorators import action
 
 from apps.access.auth import person_of
 from apps.core import clock
-from apps.core.adminsite import ReadOnlyAdmin, may
-from apps.core.errors import GyozaError
+from apps.core.adminsite import AskingAdmin, may
 from apps.topics import config, predicates, queries, services
-from apps.topics.forms import NothingForm, RetentionForm, TrimForm
+from apps.topics.forms import RetentionForm, TrimForm
 from apps.topics.models import Topic
 from apps.topics.queues.admin import QueueAdmin
 from apps.topics.routers.admin import RouterAdmin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django import forms
     from django.http import HttpRequest, HttpResponse
 
     from apps.topics.queries import Stored
@@ -39,8 +32,12 @@ def _table(records: list[Stored]) -> str:
     return render_to_string("topics/admin_records.html", {"rows": rows})
 
 
+def _config(topic: Topic) -> dict[str, Any]:
+    return {name: getattr(topic, name) for name in config.COLUMNS}
+
+
 @admin.register(Topic)
-class TopicAdmin(ReadOnlyAdmin):
+class TopicAdmin(AskingAdmin):
     list_display = ("name", "kind", "head", "count", "bytes", "durability", "last_write")
     list_filter = ("kind", "durability")
     search_fields = ("name__startswith",)
@@ -95,7 +92,15 @@ class TopicAdmin(ReadOnlyAdmin):
             return f"{topic}: retention changed."
 
         question = "What the new limits don't keep is gone at once, and for good."
-        return self._ask(request, object_id, "Change retention", question, RetentionForm, change)
+        return self.ask(
+            request,
+            object_id,
+            title="Change retention",
+            question=question,
+            change=change,
+            form_class=RetentionForm,
+            initial=_config,
+        )
 
     @action(description="Delete records", url_path="trim", permissions=["remove"])  # type: ignore[untyped-decorator]
     def delete_records(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -109,7 +114,14 @@ class TopicAdmin(ReadOnlyAdmin):
             return f"{topic}: {removed.deleted} records deleted."
 
         question = "The records are gone at once, and for good. With both, both must hold."
-        return self._ask(request, object_id, "Delete records", question, TrimForm, change)
+        return self.ask(
+            request,
+            object_id,
+            title="Delete records",
+            question=question,
+            change=change,
+            form_class=TrimForm,
+        )
 
     @action(description="Delete topic", url_path="remove", permissions=["remove"])  # type: ignore[untyped-decorator]
     def delete_topic(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -119,47 +131,7 @@ class TopicAdmin(ReadOnlyAdmin):
             return f"{topic} deleted" + (f", and the routers {routers}." if routers else ".")
 
         question = "The topic, its records and every router from it or to it are gone for good."
-        return self._ask(request, object_id, "Delete topic", question, NothingForm, change)
-
-    def _ask(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        title: str,
-        question: str,
-        form_class: type[forms.Form],
-        change: Callable[[Topic, dict[str, Any]], str],
-    ) -> HttpResponse:
-        """Show a form, and do what it asks for when it is sent."""
-        topic = self.get_object(request, object_id)
-        if topic is None:
-            answer: HttpResponse = self._get_obj_does_not_exist_redirect(
-                request, self.opts, object_id
-            )
-            return answer
-        page = reverse("admin:topics_topic_change", args=[topic.pk])
-        sent = request.POST if request.method == "POST" else None
-        form = form_class(sent, initial={name: getattr(topic, name) for name in config.COLUMNS})
-        if form.is_valid():
-            try:
-                self.message_user(request, change(topic, form.cleaned_data), messages.SUCCESS)
-            except GyozaError as exc:
-                form.add_error(None, exc.message)
-            else:
-                is_there = Topic.objects.filter(pk=topic.pk).exists()
-                return HttpResponseRedirect(
-                    page if is_there else reverse("admin:topics_topic_changelist")
-                )
-        context = {
-            **self.admin_site.each_context(request),
-            "title": title,
-            "question": question,
-            "form": form,
-            "opts": self.opts,
-            "topic": topic,
-            "back": page,
-        }
-        return render(request, "topics/admin_ask.html", context)
+        return self.ask(request, object_id, title="Delete topic", question=question, change=change)
 
     @admin.display(description="last write", ordering="last_write_ts")
     def last_write(self, topic: Topic) -> str | None:

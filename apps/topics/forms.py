@@ -15,10 +15,6 @@ from apps.topics.config import MAX_U64
 from apps.topics.states import Discard, Durability
 
 
-class NothingForm(forms.Form):
-    """Nothing to fill in but the button."""
-
-
 class TrimForm(forms.Form):
     before_seq = forms.IntegerField(
         min_value=0,
