@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 HIDDEN = "[hidden]"
+SELDOM_SECONDS = 30.0
 _SECRET_NAMES = frozenset(
     {"authorization", "x-api-key", "api_key", "token", "secret", "password", "cookie", "lease"}
 )
@@ -47,6 +48,7 @@ def configure(config: dict[str, Any]) -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
+            "filters": {"seldom": {"()": Seldom}},
             "formatters": {"line": {"()": formatter, "style": config["format"]}},
             "handlers": {
                 "stderr": {
@@ -65,6 +67,8 @@ def configure(config: dict[str, Any]) -> None:
                 "django.server": {"handlers": [], "propagate": True},
                 # A line for every socket that is opened.
                 "uvicorn.websocket": {"level": "WARNING"},
+                # While Postgres is away, each pool tries twice a second.
+                "psycopg.pool": {"filters": ["seldom"]},
                 # A line or two for every nudge and sweep; a task that fails is still told.
                 **{
                     name: {"level": "WARNING"}
@@ -78,6 +82,21 @@ def configure(config: dict[str, Any]) -> None:
             },
         }
     )
+
+
+class Seldom(logging.Filter):
+    """Lets one line of a kind through in SELDOM_SECONDS; its words may differ, its template doesn't."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        kind = str(record.msg)
+        is_due = record.created - self._told.get(kind, -SELDOM_SECONDS) >= SELDOM_SECONDS
+        if is_due:
+            self._told[kind] = record.created
+        return is_due
 
 
 def formatter(style: str) -> structlog.stdlib.ProcessorFormatter:

@@ -70,3 +70,19 @@ def test_credentials_of_any_shape_are_hidden():
 def test_a_bad_setting_names_its_variable(config):
     with pytest.raises(ImproperlyConfigured, match="GYOZA_LOG_"):
         logs.configure(config)
+
+
+def test_a_line_that_is_said_again_and_again_is_told_seldom():
+    def told(second: float, template: str = "error connecting in %r: %s") -> bool:
+        record = logging.LogRecord(
+            "pool", logging.WARNING, "", 0, template, ("pool-1", second), None
+        )
+        record.created = second
+        return bool(seldom.filter(record))
+
+    seldom = logs.Seldom()
+    assert [told(second) for second in (0, 1, 29, 30, 31, 60)] == [
+        *(True, False, False),
+        *(True, False, True),
+    ]
+    assert told(61, "another kind: %s %s")
