@@ -34,6 +34,8 @@ class Answer:
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
     parts: asyncio.Queue[bytes | None] = field(default_factory=asyncio.Queue)
+    # Whether it was ended in order; the server cuts the connection of one that wasn't.
+    is_complete: bool = False
     _rest: bytes = b""
 
     async def body(self) -> bytes:
@@ -120,9 +122,11 @@ async def opened(url: str, *, key: str | None = None, **headers: str) -> AsyncIt
         else:
             answer.parts.put_nowait(message.get("body", b""))
             if not message.get("more_body", False):
+                answer.is_complete = True
                 answer.parts.put_nowait(None)
 
     serving = asyncio.create_task(application(scope, receive, send))
+    serving.add_done_callback(lambda _: answer.parts.put_nowait(None))
     waiting = asyncio.create_task(begun.wait())
     await asyncio.wait({serving, waiting}, timeout=PATIENCE, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse
 from django.utils.functional import cached_property
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# A connection that doesn't take what it is sent holds two of these at most: one on its way, one waiting.
+log = logging.getLogger(__name__)
+
+# Of what a connection doesn't take, two of these are held at most.
 PIECE_BYTES = 64 * 1024
 
 
@@ -137,8 +141,13 @@ async def stream(
             # The stream closes what it holds before this returns; an error of its own is raised here.
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
-            if sending.cancelled() and not leaving.done():
+            if sending.cancelled() and not (
+                leaving.done() or getattr(response, "is_document", False)
+            ):
                 await send({"type": "http.response.body", "body": b""})  # told to end
+        except psycopg.OperationalError as exc:
+            # An answer that has begun can't become an error. Without its end, the server cuts the connection.
+            log.warning("an answer is cut off: %s", exc)
         finally:
             leaving.cancel()
             if isinstance(response, StreamResponse):
@@ -174,9 +183,7 @@ async def _until_gone(receive: Receive) -> None:
 
 def raw_headers(headers: Any) -> list[tuple[bytes, bytes]]:
     """Return headers as ASGI wants them, from anything with `items`."""
-    return [
-        (name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()
-    ]
+    return [(k.lower().encode("latin-1"), v.encode("latin-1")) for k, v in headers.items()]
 
 
 def head_of(response: HttpResponseBase) -> dict[str, Any]:
@@ -187,10 +194,6 @@ def head_of(response: HttpResponseBase) -> dict[str, Any]:
             (b"set-cookie", cookie.output(header="").strip().encode("latin-1"))
             for cookie in response.cookies.values()
         ]
-    if not response.streaming and not response.has_header("Content-Length"):
+    if not (response.streaming or response.has_header("Content-Length")):
         headers.append((b"content-length", b"%d" % len(response.content)))  # type: ignore[attr-defined]
-    return {
-        "type": "http.response.start",
-        "status": response.status_code,
-        "headers": headers,
-    }
+    return {"type": "http.response.start", "status": response.status_code, "headers": headers}

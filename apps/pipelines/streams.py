@@ -8,7 +8,7 @@ from uuid import UUID
 
 from apps.core import clock
 from apps.core.dataplane import View
-from apps.core.sse.frames import Kind, comment
+from apps.core.sse.frames import ERROR, Kind, comment
 from apps.core.sse.stream import Step, follow, response
 from apps.core.threads import in_thread
 from apps.pipelines import queries
@@ -48,7 +48,7 @@ class ExecutionEventsView(View):
     scope = {"GET": "read"}
     query_token = True  # a browser's EventSource sends no headers
     is_stream = True
-    frames = tuple(KINDS.values())
+    frames = (*KINDS.values(), ERROR)
 
     async def get(self, request: HttpRequest, caller: Caller, execution: str) -> HttpResponseBase:
         row = await in_thread(queries.get_execution, named=execution, caller=caller)

@@ -12,7 +12,7 @@ from apps.core import clock
 from apps.core.api.parameters import Parameters
 from apps.core.dataplane import View, respond
 from apps.core.errors import NotFound
-from apps.core.sse.frames import Kind
+from apps.core.sse.frames import ERROR, Kind
 from apps.core.sse.stream import Step, StreamResponse, follow, nothing_more, response
 from apps.core.threads import in_thread
 from apps.runs import queries, wire
@@ -119,7 +119,7 @@ class RunStreamView(View):
     run_token = True
     query_token = True  # a browser's EventSource sends no headers
     is_stream = True
-    frames = (SNAPSHOT, EVENT)
+    frames = (SNAPSHOT, EVENT, ERROR)
 
     async def get(self, request: HttpRequest, caller: Caller, run_id: UUID) -> HttpResponseBase:
         query = Parameters(request.GET)
@@ -179,7 +179,7 @@ class RunLogsView(View):
     run_token = True
     query_token = True  # a browser's EventSource sends no headers
     is_stream = True
-    frames = (LOG, END)
+    frames = (LOG, END, ERROR)
 
     async def get(self, request: HttpRequest, caller: Caller, run_id: UUID) -> HttpResponseBase:
         query = Parameters(request.GET)
@@ -195,6 +195,7 @@ class RunLogsView(View):
         if not is_followed:
             return StreamResponse(
                 _log_text(run_id, attempt, after),
+                is_document=True,
                 content_type="text/plain; charset=utf-8",
                 # An op's output is never taken for a page of ours.
                 headers={"X-Content-Type-Options": "nosniff"},

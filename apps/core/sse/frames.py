@@ -33,6 +33,18 @@ def frame(*, data: bytes, event: str = "", id: str = "") -> bytes:
     return b"\n".join(lines) + b"\n\n"
 
 
+ERROR = Kind(
+    "error",
+    "The database is away: `error.code` is `unavailable`. The stream ends here, unfinished; come back with the last id.",
+)
+
+
+def database_away() -> bytes:
+    """Return what a stream says last when it can't read any more."""
+    told = b'{"error":{"code":"unavailable","message":"the database is not available"}}'
+    return ERROR.frame(told)
+
+
 def comment(text: str) -> bytes:
     """Return a comment: clients ignore it, proxies see that the stream lives."""
     return b": " + _clean(text) + b"\n\n"

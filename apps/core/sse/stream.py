@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import psycopg
 from django.http import HttpResponse, StreamingHttpResponse
 
 from apps.core import lifespan
@@ -14,6 +16,8 @@ from apps.core.sse.lasting import Lasting
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
     from uuid import UUID
+
+log = logging.getLogger(__name__)
 
 RETRY_MS = 2000
 # Proxies close what is silent for a minute; and a lost wake-up costs no more than this.
@@ -54,7 +58,14 @@ class _Channels:
 
     async def open(self) -> Callable[[], Awaitable[Step]]:
         self._subscription.__enter__()
-        return self._read
+        return self._read_or_tell
+
+    async def _read_or_tell(self) -> Step:
+        try:
+            return await self._read()
+        except psycopg.OperationalError as exc:
+            log.info("a stream ends before its time: %s", exc)
+            return Step([frames.database_away()], is_over=True)
 
     def close(self) -> None:
         self._subscription.__exit__()
@@ -112,10 +123,17 @@ class StreamResponse(Lasting, StreamingHttpResponse):
     """An answer that streams until its source is over."""
 
     def __init__(
-        self, content: AsyncIterator[bytes], *, charged_to: UUID | None = None, **options: Any
+        self,
+        content: AsyncIterator[bytes],
+        *,
+        charged_to: UUID | None = None,
+        is_document: bool = False,
+        **options: Any,
     ) -> None:
         Lasting.__init__(self, charged_to=charged_to)
         StreamingHttpResponse.__init__(self, content, **options)
+        # Whoever gets a document takes what came for the whole: one that ends early is cut off, never ended in order.
+        self.is_document = is_document
         # Django wraps what it iterates twice; a frame needn't pass through that.
         self.parts = content
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
+from apps.core import asyncdb
 from apps.core.threads import in_thread
 from apps.runs import queries, transitions
 from apps.runs.models import LogChunk
@@ -17,6 +20,8 @@ from tests.cast import make_key
 from tests.factories import make_run
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from apps.runs.models import Run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -134,6 +139,46 @@ def test_a_long_log_is_read_in_parts():
     _, frames = followed(f"/runs/{run.id}/logs?follow=true")
     assert "".join(frame.data["text"] for frame in frames[:-1]) == "123456789\n" * 100
     assert frames[-1].event == "end"
+
+
+@pytest.fixture
+def away_after_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Postgres, which answers one read of a log and no further one."""
+    lend, left = asyncdb.connection, [1]
+
+    @asynccontextmanager
+    async def connection() -> AsyncIterator[asyncdb.Connection]:
+        if not left:
+            raise psycopg.OperationalError("couldn't get a connection after 5.00 sec")
+        left.pop()
+        async with lend() as lent:
+            yield lent
+
+    monkeypatch.setattr(asyncdb, "connection", connection)
+
+
+@pytest.mark.usefixtures("away_after_a_part")
+def test_a_log_that_is_cut_off_is_not_ended_in_order():
+    run = make_run(RunState.COMPLETED)
+    for index in range(2 * queries.LOG_PIECES):
+        write(run, index, b"x")
+
+    async def scene() -> tuple[bytes, bool]:
+        async with opened(f"/runs/{run.id}/logs") as answer:
+            return await answer.body(), answer.is_complete
+
+    assert aio.run(scene()) == (b"x" * queries.LOG_PIECES, False)
+
+
+@pytest.mark.usefixtures("away_after_a_part")
+def test_followed_a_log_that_is_cut_off_says_so():
+    run = make_run(RunState.COMPLETED)
+    for index in range(2 * queries.LOG_PIECES):
+        write(run, index, b"x")
+    _, (log, error) = followed(f"/runs/{run.id}/logs?follow=true")
+    assert (log.id, log.data["text"]) == (str(queries.LOG_PIECES), "x" * queries.LOG_PIECES)
+    assert (error.event, error.id) == ("error", "")
+    assert error.data["error"]["code"] == "unavailable"
 
 
 def test_who_may_look():
