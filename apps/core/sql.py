@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django.db.backends.postgresql.base import ServerBindingCursor
 from psycopg.pq import Format
 from psycopg.sql import SQL, Identifier, Literal
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 # The loader of moments that is psycopg's own, in C; the one that Django puts in its place is ten times as slow.
 _MOMENTS = psycopg.adapters.get_loader(psycopg.adapters.types["timestamptz"].oid, Format.TEXT)
+
+# Postgres is away, was restarted in between, or ended a transaction for the sake of another: trying again helps. Anything
+# else that a statement raises is about what it was given.
+AWAY = (OperationalError, InterfaceError)
 
 APPS = Path(__file__).resolve().parent.parent
 

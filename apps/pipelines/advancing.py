@@ -13,11 +13,12 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.db import DatabaseError
+from django.db import transaction
 
 from apps.access.auth import Caller
 from apps.core.errors import GyozaError, NotFound
 from apps.core.queue import nudge_on_commit
+from apps.core.sql import AWAY
 from apps.definitions import queries as definitions
 from apps.definitions import services as definition_services
 from apps.pipelines import documents, expressions, queries, transitions
@@ -65,7 +66,7 @@ def advance_all(told: Collection[UUID], *, most: int) -> int:
     ids: list[UUID] = []
     try:
         found = _advance_together(told, due=most, ids=ids)
-    except DatabaseError:
+    except AWAY:
         raise
     except Exception:
         log.exception("%d executions are advanced one by one", len(ids))
@@ -90,7 +91,7 @@ def advance_execution(execution_id: UUID) -> None:
         if any(isinstance(one, _Alone) for one in found):
             _try_again(execution_id)
             found = _advance_together([execution_id], ids=ids)
-    except (NotFound, DatabaseError):
+    except (NotFound, *AWAY):
         raise
     except Exception as exc:
         log.exception("execution %s was interrupted", execution_id)
@@ -163,16 +164,44 @@ def _advance_together(
         if not ready:
             return left
         transitions.load_all([(moves, _reads(plan)) for moves, plan in ready])
-        advances = [_Advance(moves, plan) for moves, plan in ready]
-        for advance in advances:
-            advance.run()
-        _make_runs(advances)
-        left += [
-            _ToStop(run_ids, advance.execution.cancel_reason)
-            for advance in advances
-            if (run_ids := advance.runs_to_stop())
-        ]
+        left += _run(ready)
     return left
+
+
+def advance_new(together: Sequence[Moves]) -> bool:
+    """Let executions that are about to be stored take their first step, in the caller's transaction.
+
+    Those with adapters wait for a turn of their own. Returns False if one stumbled: then all of them are to be prepared
+    anew, and do the same, so that the messages that start them are not kept back.
+    """
+    plans = [(moves, documents.plan_of(moves.execution.document)) for moves in together]
+    ready = [
+        (moves, plan)
+        for moves, plan in plans
+        if not moves.execution.is_queued and all(step.work.adapter is None for step in plan.steps)
+    ]
+    try:
+        with transaction.atomic():
+            _run(ready)
+    except AWAY:
+        raise
+    except Exception:
+        log.exception("%d executions take their first step later", len(ready))
+        return False
+    return True
+
+
+def _run(ready: Sequence[tuple[Moves, Plan]]) -> list[_ToStop | _Alone]:
+    """Advance executions whose stages are there; return what is left to do after the transaction."""
+    advances = [_Advance(moves, plan) for moves, plan in ready]
+    for advance in advances:
+        advance.run()
+    _make_runs(advances)
+    return [
+        _ToStop(run_ids, advance.execution.cancel_reason)
+        for advance in advances
+        if (run_ids := advance.runs_to_stop())
+    ]
 
 
 def _make_runs(advances: Sequence[_Advance]) -> None:

@@ -9,7 +9,6 @@ import msgspec
 
 from apps.pipelines import messages
 from apps.pipelines.models import DeadLetter
-from apps.topics import services as topics
 from apps.topics.services import NewEvent
 
 if TYPE_CHECKING:
@@ -33,10 +32,10 @@ class Letter:
     execution_id: UUID | None = None
 
 
-def write(trigger: Trigger, letters: Sequence[Letter]) -> None:
-    """Keep letters of a locked trigger, which the caller saves, and publish them; the last step of its transaction."""
+def keep(trigger: Trigger, letters: Sequence[Letter]) -> list[NewEvent]:
+    """Keep letters of a locked trigger, which the caller saves; return the messages that he appends as his last step."""
     if not letters:
-        return
+        return []
     DeadLetter.objects.bulk_create(
         [
             DeadLetter(
@@ -54,20 +53,18 @@ def write(trigger: Trigger, letters: Sequence[Letter]) -> None:
         ignore_conflicts=True,
     )
     trigger.dead_lettered += len(letters)
-    topics.append_events(
-        [
-            NewEvent(
-                topic=letter.to,
-                data=msgspec.json.encode(message["data"]).decode(),
-                tag=message["tag"],
-                node=message["node"],
-                meta=msgspec.json.encode(_meta(trigger, letter, message)).decode(),
-            )
-            for letter in letters
-            if letter.to
-            for message in messages.each_of(letter.text)
-        ]
-    )
+    return [
+        NewEvent(
+            topic=letter.to,
+            data=msgspec.json.encode(message["data"]).decode(),
+            tag=message["tag"],
+            node=message["node"],
+            meta=msgspec.json.encode(_meta(trigger, letter, message)).decode(),
+        )
+        for letter in letters
+        if letter.to
+        for message in messages.each_of(letter.text)
+    ]
 
 
 def _meta(trigger: Trigger, letter: Letter, message: dict[str, JSON]) -> dict[str, JSON]:

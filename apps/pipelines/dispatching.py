@@ -12,10 +12,19 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from apps.core import clock, sql
-from apps.pipelines import conditions, deadletters, documents, filters, messages, starting
+from apps.core.sql import AWAY
+from apps.pipelines import (
+    advancing,
+    conditions,
+    deadletters,
+    documents,
+    filters,
+    messages,
+    starting,
+)
 from apps.pipelines.conditions import Condition
 from apps.pipelines.models import Execution, Trigger, Version
 from apps.pipelines.starting import Start
@@ -28,6 +37,7 @@ if TYPE_CHECKING:
 
     from apps.pipelines.plans import Plan, TriggerPlan
     from apps.topics.queries import Stored
+    from apps.topics.services import NewEvent
 
 log = logging.getLogger(__name__)
 JSON = Any
@@ -49,7 +59,7 @@ def dispatch_due() -> list[str]:
         while more:
             try:
                 turn = dispatch(row["pipeline_id"])
-            except DatabaseError:
+            except AWAY:
                 raise
             except Exception as exc:
                 # One trigger's trouble must not be all triggers'.
@@ -63,9 +73,10 @@ def dispatch_due() -> list[str]:
 
 @dataclass(slots=True)
 class Turn:
-    """What came of a turn: ids of executions, and whether there is more to do at once."""
+    """What came of a turn: ids of executions, records to be appended, and whether there is more to do at once."""
 
     started: list[str] = field(default_factory=list)
+    records: list[NewEvent] = field(default_factory=list)
     more: bool = False
 
 
@@ -82,6 +93,8 @@ def dispatch(pipeline_id: str) -> Turn:
             return Turn()
         turn = _Dispatch(trigger).run()
         trigger.save()
+        # The last step: whoever else writes to these topics waits until the end.
+        topic_services.append_events(turn.records)
     return turn
 
 
@@ -150,12 +163,22 @@ class _Dispatch:
             return Turn()
         room = self._room()
         more = room > 0 and self._take(room)
-        executions = starting.start(self.starts, source=trigger) if self.starts else []
-        trigger.started += len(executions)
-        if executions:
-            trigger.last_execution_id = executions[-1].id
-        deadletters.write(trigger, self.letters)
-        return Turn([str(one.id) for one in executions], more=more and trigger.wake_at is None)
+        records = deadletters.keep(trigger, self.letters)
+        return Turn(self._begin(records), records, more=more and trigger.wake_at is None)
+
+    def _begin(self, records: list[NewEvent]) -> list[str]:
+        """Store what is started, with its first steps taken; return the ids."""
+        if not self.starts:
+            return []
+        trigger = self.trigger
+        together = starting.prepare(self.starts, source=trigger)
+        if not advancing.advance_new(together):
+            together = starting.prepare(self.starts, source=trigger)
+        starting.store(together)
+        records += [event for moves in together for event in moves.events]
+        trigger.started += len(together)
+        trigger.last_execution_id = together[-1].execution.id
+        return [str(moves.execution.id) for moves in together]
 
     # --- how much -----------------------------------------------------------------------------
 
@@ -205,12 +228,15 @@ class _Dispatch:
                     return True
                 position = record.seq
                 looked_at += 1
-                text = self._wanted(record)
-                if text is not None and self.rules.batch is None:
-                    self._start(record, text)
-                elif text is not None:
+                text = messages.text_of(trigger.topic, record)
+                message = msgspec.json.decode(text)
+                if not self._is_wanted(record, text, message):
+                    continue
+                if self.rules.batch is None:
+                    self._start(record, text, message)
+                else:
                     pending.append((record, text))
-                    if self.rules.batch is not None and len(pending) == self.rules.batch.max:
+                    if len(pending) == self.rules.batch.max:
                         self._start_batch(pending)
                         pending = []
             if not page.has_more:
@@ -228,22 +254,19 @@ class _Dispatch:
         if looked_at:
             self.trigger.last_event_at = self.now
 
-    def _wanted(self, record: Stored) -> str | None:
-        """Return a message as `trigger` if it is to start something."""
-        text = messages.text_of(self.trigger.topic, record)
-        message = msgspec.json.decode(text)
+    def _is_wanted(self, record: Stored, text: str, message: JSON) -> bool:
+        """Say whether a message is to start something."""
         if filters.refusal(self.rules.filters, message) is not None:
             self.trigger.filtered += 1
-            return None
+            return False
         if messages.hops_of(message) >= messages.MOST_HOPS:
             self.letters.append(
                 deadletters.Letter(self.rules.dead_letter, record.seq, text, "loop", attempts=0)
             )
-            return None
-        return text
+            return False
+        return True
 
-    def _start(self, record: Stored, text: str) -> None:
-        message = msgspec.json.decode(text)
+    def _start(self, record: Stored, text: str, message: JSON) -> None:
         key = None
         if self.rules.key is not None:
             # Everything has a key: what lacks the field shares one.

@@ -158,6 +158,25 @@ class LiveStage:
         }
 
 
+def pending_stage(position: int, name: str) -> LiveStage:
+    """Return a stage that nothing has been done for."""
+    return LiveStage(
+        position=position,
+        name=name,
+        status=StageStatus.PENDING,
+        error="",
+        attempts=0,
+        run_ids=[],
+        items=None,
+        note=None,
+        wake_at=None,
+        started_at=None,
+        completed_at=None,
+        outputs=None,
+        keeps_outputs=False,
+    )
+
+
 def lock_due(now: datetime, limit: int) -> list[Execution]:
     """Lock executions that are to be advanced now, longest due first; those somebody else is at are passed over."""
     rows = Execution.objects.select_for_update(no_key=True, skip_locked=True).filter(

@@ -11,6 +11,7 @@ from apps.core.queue import nudge_on_commit
 from apps.pipelines import deadletters, documents, starting, transitions
 from apps.pipelines.models import Execution, Trigger
 from apps.pipelines.states import ExecutionStatus
+from apps.topics import services as topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +33,7 @@ def _settle(source_id: str | None, ids: list[UUID]) -> int:
         trigger = None
         if source_id is not None:
             trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=source_id).first()
-        rows = Execution.objects.select_for_update(no_key=True).filter(pk__in=ids, is_settled=False)
-        executions = list(rows.order_by("pk").defer("inputs", "outputs", "metadata"))
-        Execution.objects.filter(pk__in=[one.pk for one in executions]).update(is_settled=True)
+        executions = _mark_settled(ids)
         _tell_parents(executions)
         if trigger is not None and executions:
             _count(trigger, executions)
@@ -42,6 +41,15 @@ def _settle(source_id: str | None, ids: list[UUID]) -> int:
     for pipeline_id in sorted({one.pipeline_id for one in executions}):
         starting.release_queued(pipeline_id)
     return len(executions)
+
+
+def _mark_settled(ids: list[UUID]) -> list[Execution]:
+    """Note that others know of the ends of these executions; return those of which they did not."""
+    rows = Execution.objects.select_for_update(no_key=True).filter(pk__in=ids, is_settled=False)
+    wanted = ("pipeline_id", "status", "attempt", "parent_id", "parent_stage")
+    executions = list(rows.order_by("pk").only(*wanted))
+    Execution.objects.filter(pk__in=[one.pk for one in executions]).update(is_settled=True)
+    return executions
 
 
 def _tell_parents(executions: Sequence[Execution]) -> None:
@@ -55,27 +63,26 @@ def _tell_parents(executions: Sequence[Execution]) -> None:
 
 def _count(trigger: Trigger, executions: Sequence[Execution]) -> None:
     """Note on a trigger how its executions have ended; a message whose execution failed becomes a dead letter."""
+    failed = [one.pk for one in executions if one.status == ExecutionStatus.FAILED]
+    trigger.succeeded += sum(one.status == ExecutionStatus.COMPLETED for one in executions)
+    trigger.retried += sum(one.attempt - 1 for one in executions)
+    trigger.failed += len(failed)
     letters = []
-    for execution in executions:
-        trigger.succeeded += execution.status == ExecutionStatus.COMPLETED
-        trigger.retried += execution.attempt - 1
-        if execution.status != ExecutionStatus.FAILED:
-            continue
-        reason = (execution.error_info or {}).get("message", "failed")
-        trigger.failed += 1
-        trigger.last_error = reason
+    for execution in Execution.objects.filter(pk__in=failed).order_by("pk") if failed else ():
+        trigger.last_error = (execution.error_info or {}).get("message", "failed")
         if execution.source_seq is not None:
-            letters.append(
-                deadletters.Letter(
-                    to=documents.plan_of(execution.document).trigger.dead_letter,
-                    seq=execution.source_seq,
-                    text=execution.trigger or "null",
-                    reason=reason,
-                    attempts=execution.attempt,
-                    execution_id=execution.id,
-                )
-            )
+            letters.append(_letter(execution, trigger.last_error))
+    records = deadletters.keep(trigger, letters)
     trigger.save()
-    if letters:
-        deadletters.write(trigger, letters)
-        trigger.save(update_fields=["dead_lettered"])
+    topics.append_events(records)
+
+
+def _letter(execution: Execution, reason: str) -> deadletters.Letter:
+    return deadletters.Letter(
+        to=documents.plan_of(execution.document).trigger.dead_letter,
+        seq=execution.source_seq or 0,
+        text=execution.trigger or "null",
+        reason=reason,
+        attempts=execution.attempt,
+        execution_id=execution.id,
+    )

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from apps.pipelines.transitions import Moves
+
 JSON = Any
 
 # A nudge: there are triggers whose topics have grown.
@@ -59,8 +61,15 @@ def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[E
 
     Raises TagTaken.
     """
+    together = prepare(requests, source=source)
+    store(together)
+    return [moves.execution for moves in together]
+
+
+def prepare(requests: Sequence[Start], *, source: Trigger | None = None) -> list[Moves]:
+    """Return executions to be stored; those that must wait for their turn are queued."""
     now = clock.now()
-    new = []
+    together = []
     for request in requests:
         plan = documents.plan_of(request.document)
         waits = plan.max_concurrent_executions is not None or request.source_key is not None
@@ -93,21 +102,25 @@ def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[E
             source_key=request.source_key,
             scheduled_at=request.scheduled_at,
         )
-        new.append((execution, [step.name for step in plan.steps]))
+        together.append(transitions.new(execution, [step.name for step in plan.steps]))
+    return together
+
+
+def store(together: Sequence[Moves]) -> None:
+    """Store executions of one pipeline, in the caller's transaction, and let queued ones begin. Raises TagTaken."""
+    first = together[0].execution
     try:
         with transaction.atomic():
-            transitions.create(new)
+            transitions.create(together)
     except IntegrityError as exc:
         cause = exc.__cause__
         name = cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
         if name is None or "tag" not in name:
             raise
-        raise TagTaken(f"an execution has the tag {requests[0].tag}", tag=requests[0].tag) from exc
-    executions = [execution for execution, _ in new]
-    if any(execution.is_queued for execution in executions):
-        release_queued(requests[0].pipeline_id)
+        raise TagTaken(f"an execution has the tag {first.tag}", tag=first.tag) from exc
+    if any(moves.execution.is_queued for moves in together):
+        release_queued(first.pipeline_id)
     nudge_on_commit(ADVANCE_TASK)
-    return executions
 
 
 def release_queued(pipeline_id: str) -> int:

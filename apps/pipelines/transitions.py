@@ -355,30 +355,49 @@ def take_over(moves: Moves, done: Mapping[str, Stage]) -> None:
             moves.move_stage(stage, StageStatus(earlier.status), outputs=earlier.outputs)
 
 
-_NEW = (
-    "id", "pipeline_id", "pipeline_version", "is_queued", "tag", "document", "trigger", "inputs", "metadata", "hops",
-    "parent_id", "parent_stage", "root_correlation_id", "created_by", "prefixes", "created_at", "started_at", "wake_at",
-    "deadline_at", "source_id", "source_topic_id", "source_seq", "source_key", "scheduled_at",
+# What never changes after an execution was made; the rest is in `Moves.row`.
+_FOR_EVER = (
+    "pipeline_id", "pipeline_version", "tag", "document", "trigger", "inputs", "metadata", "hops", "parent_id",
+    "parent_stage", "root_correlation_id", "created_by", "prefixes", "created_at", "source_id", "source_topic_id",
+    "source_seq", "source_key", "scheduled_at",
 )  # fmt: skip
 
 
-def create(new: Sequence[tuple[Execution, Sequence[str]]]) -> None:
-    """Store new executions, each with its steps as stages that are pending; inside the caller's transaction."""
-    rows = [
-        {**{column: getattr(execution, column) for column in _NEW}, "steps": steps}
-        for execution, steps in new
+def new(execution: Execution, steps: Sequence[str]) -> Moves:
+    """Return an execution that is to be made, with all its stages pending."""
+    moves = Moves(execution)
+    moves.stages = {
+        name: queries.pending_stage(position, name) for position, name in enumerate(steps)
+    }
+    return moves
+
+
+def create(together: Sequence[Moves]) -> None:
+    """Store new executions as they stand, inside the caller's transaction; what they tell is for him to append."""
+    executions = [
+        {**{column: getattr(moves.execution, column) for column in _FOR_EVER}, **moves.row()}
+        for moves in together
     ]
-    sql.run_bound("pipelines/insert_executions", executions=_encode(rows).decode())
+    stages = [
+        {"execution_id": moves.execution.id, "name": stage.name, **stage.row()}
+        for moves in together
+        for stage in moves.stages.values()
+    ]
+    sql.run_bound(
+        "pipelines/insert_executions",
+        executions=_encode(executions).decode(),
+        stages=_encode(stages).decode(),
+    )
     storage.open_spaces(
         [
             storage.NewSpace(
-                execution_id=execution.id,
-                tag=execution.tag,
-                visible_as=execution.pipeline_id,
-                correlation_id=execution.root_correlation_id,
+                execution_id=moves.execution.id,
+                tag=moves.execution.tag,
+                visible_as=moves.execution.pipeline_id,
+                correlation_id=moves.execution.root_correlation_id,
             )
-            for execution, _ in new
+            for moves in together
         ]
     )
-    for execution, _ in new:
-        execution._state.adding = False
+    for moves in together:
+        moves.execution._state.adding = False

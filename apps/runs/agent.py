@@ -19,6 +19,7 @@ from django import db
 from django.conf import settings
 
 from apps.core.nudges import Ear
+from apps.core.sql import AWAY
 from apps.runs import sweeps, turns
 from apps.runs.executors import load
 from apps.runs.executors.base import ExecutorFailure, Handle
@@ -51,8 +52,6 @@ FORCE_SECONDS = 5.0
 UNFIT_SECONDS = 10.0
 # Wait after a turn that failed: Postgres is away or restarting.
 PAUSE_SECONDS = 1.0
-# Postgres is away, or was restarted in between. Anything else that a turn raises is a mistake of ours.
-AWAY = (db.OperationalError, db.InterfaceError)
 
 
 class Agent:
