@@ -23,7 +23,7 @@ OP = "tests.ops:noop"
 PIPELINE = {
     "id": "orders",
     "name": "orders",
-    "options": {"event": "orders", "trigger": {"max_concurrency": 100}},
+    "options": {"event": "orders", "trigger": {"max_concurrency": 1000}},
     "steps": [{"name": "a", "python": OP, "inputs": {"order": {"$ref": "trigger.data"}}}],
 }
 RUNS = """

@@ -44,6 +44,7 @@ JSON = Any
 
 # Messages of one turn: those looked at, and those that start something; the next turn follows at once.
 MOST_READ = 2_000
+MOST_STARTED = 250
 PAGE = 500
 # Executions that wait for their key are made this many ahead, per place a trigger has.
 AHEAD = 10
@@ -223,9 +224,10 @@ class _Dispatch:
                     trigger, Condition.CURSOR_PINNED, True, "MessagesLost", lost
                 )
             for record in page.records:
-                if room <= len(self.starts):
+                if len(self.starts) >= min(room, MOST_STARTED):
                     self._settle(position, looked_at)
-                    return True
+                    # Without room, the next turn is when something has ended.
+                    return len(self.starts) < room
                 position = record.seq
                 looked_at += 1
                 text = messages.text_of(trigger.topic, record)
