@@ -58,14 +58,14 @@ class StepFailed(Exception):
     """A step can't be done; the message says why."""
 
 
-def advance_all(told: Collection[UUID], *, most: int) -> int:
-    """Do as `advance_execution` for these executions and for at most `most` that are due, in one transaction; count them.
+def advance_all(told: Collection[UUID], *, due: int) -> int:
+    """Do as `advance_execution` for these executions and for at most `due` that are due, in one transaction; count them.
 
     If one stumbles they are advanced one by one, so that it does not keep back the others.
     """
     ids: list[UUID] = []
     try:
-        found = _advance_together(told, due=most, ids=ids)
+        found = _advance_together(told, due=due, ids=ids)
     except AWAY:
         raise
     except Exception:

@@ -191,15 +191,20 @@ class _Dispatch:
         ).count()
         most = rules.max_concurrency * (AHEAD if rules.key is not None else 1)
         room = most - under_way
-        if rules.rate_limit is not None:
-            window = timedelta(seconds=rules.rate_limit.seconds)
-            if trigger.window_at is None or trigger.window_at + window <= self.now:
-                trigger.window_at, trigger.window_count = self.now, 0
-            left = rules.rate_limit.count - trigger.window_count
-            if left <= 0:
-                self._wake_at(trigger.window_at + window)
-            room = min(room, left)
-        return room
+        return room if rules.rate_limit is None else min(room, self._left_in_window())
+
+    def _left_in_window(self) -> int:
+        """Return how many the rate limit still allows; if none, note when it will."""
+        trigger, limit = self.trigger, self.rules.rate_limit
+        if limit is None:
+            return 0
+        window = timedelta(seconds=limit.seconds)
+        if trigger.window_at is None or trigger.window_at + window <= self.now:
+            trigger.window_at, trigger.window_count = self.now, 0
+        left = limit.count - trigger.window_count
+        if left <= 0:
+            self._wake_at(trigger.window_at + window)
+        return left
 
     def _wake_at(self, moment: datetime) -> None:
         trigger = self.trigger
@@ -226,7 +231,8 @@ class _Dispatch:
             for record in page.records:
                 if len(self.starts) >= min(room, MOST_STARTED):
                     self._settle(position, looked_at)
-                    # Without room, the next turn is when something has ended.
+                    # Without room, the next turn is when something has ended, or the window has.
+                    self._left_in_window()
                     return len(self.starts) < room
                 position = record.seq
                 looked_at += 1

@@ -30,10 +30,13 @@ MOST = 200
 PAUSE_SECONDS = 1.0
 
 
-def run_once(told: Collection[UUID] = (), *, dispatches: bool = True) -> bool:
-    """Dispatch what has grown, advance what is due or told of, settle what has ended; return whether there was anything."""
+def run_once(told: Collection[UUID] = (), *, dispatches: bool = True, looks: bool = True) -> bool:
+    """Dispatch what has grown, advance what is due or told of, settle what has ended; return whether there was anything.
+
+    What is due is looked for if `looks`, or if nothing is told.
+    """
     started = dispatching.dispatch_due() if dispatches else []
-    advanced = advancing.advance_all(told, most=MOST)
+    advanced = advancing.advance_all(told, due=MOST if looks or not told else 0)
     settled = settling.settle_ended(most=MOST)
     return bool(started or advanced or settled)
 
@@ -44,10 +47,12 @@ class Engine:
     def __init__(self) -> None:
         self._wake = threading.Event()
         self._ended: deque[UUID] = deque()
+        # What there is to look for: topics that have grown, executions that are due.
         self._dispatches = True
+        self._looks = True
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="gyoza-engine", daemon=True)
-        self._ear = Ear({ADVANCE_TASK: self._wake.set, DISPATCH_TASK: self.wake})
+        self._ear = Ear({ADVANCE_TASK: self.look, DISPATCH_TASK: self.wake})
 
     def start(self) -> None:
         """Begin."""
@@ -65,6 +70,11 @@ class Engine:
     def wake(self) -> None:
         """Look for all there is to do, soon."""
         self._dispatches = True
+        self.look()
+
+    def look(self) -> None:
+        """Look for executions that are due, soon."""
+        self._looks = True
         self._wake.set()
 
     def advance_soon(self, execution_ids: Iterable[UUID]) -> None:
@@ -93,10 +103,11 @@ class Engine:
             told = list(dict.fromkeys(islice(self._ended, MOST)))
             heard = min(len(self._ended), MOST)
             dispatches, self._dispatches = self._dispatches, False
-            busy = run_once(told, dispatches=dispatches)
+            looks, self._looks = self._looks, False
+            busy = run_once(told, dispatches=dispatches, looks=looks)
             for _ in range(heard):
                 self._ended.popleft()
-            busy = busy or bool(self._ended) or self._dispatches
+            busy = busy or bool(self._ended) or self._dispatches or self._looks
 
     def _pause(self) -> None:
         db.connections.close_all()
