@@ -155,7 +155,6 @@ class Moves:
         if is_again:
             storage.reopen_space(execution.id)
         if to in FINAL:
-            storage.close_space(execution.id)
             execution.wake_at = execution.deadline_at = None
             execution.is_queued = False
             execution.is_settled = False
@@ -232,6 +231,7 @@ def _write(together: Sequence[Moves]) -> None:
     wakeups.announce_on_commit(*(channel(moves.execution.id) for moves in together))
     messages = [pair for moves in together for pair in moves.messages]
     events = [event for moves in together for event in moves.events]
+    _close_spaces(together)
     if not messages:
         _write_rows(together)
     if messages or events:
@@ -243,6 +243,13 @@ def _write(together: Sequence[Moves]) -> None:
         _write_rows(together)
     if any(moves.has_ended for moves in together):
         nudge_on_commit(ADVANCE_TASK)
+
+
+def _close_spaces(together: Sequence[Moves]) -> None:
+    # Before they tell their ends: what was written until then is in the log first.
+    ended = [moves.execution.id for moves in together if moves.has_ended]
+    if ended:
+        storage.close_spaces(ended)
 
 
 def _write_rows(together: Sequence[Moves]) -> None:
@@ -399,5 +406,6 @@ def create(together: Sequence[Moves]) -> None:
             for moves in together
         ]
     )
+    _close_spaces(together)
     for moves in together:
         moves.execution._state.adding = False

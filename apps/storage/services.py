@@ -22,7 +22,7 @@ from apps.storage.errors import ExecutionEnded, ExecutionNotFound, ObjectNotFoun
 from apps.storage.models import Leftover, Object, Space, StageTotal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from apps.access.auth import Caller
@@ -95,12 +95,12 @@ def open_spaces(new: Sequence[NewSpace]) -> None:
     )
 
 
-def close_space(execution_id: UUID) -> None:
-    """Close the storage of an execution, in the transaction that ends it.
+def close_spaces(execution_ids: Collection[UUID]) -> None:
+    """Close the storage of executions, in the transaction that ends them.
 
     Waits for those who are writing, whose events are then in the log; who comes later is refused.
     """
-    Space.objects.filter(pk=execution_id).update(closed_at=clock.now())
+    Space.objects.filter(pk__in=execution_ids).update(closed_at=clock.now())
 
 
 def reopen_space(execution_id: UUID) -> None:

@@ -155,7 +155,7 @@ def test_what_does_not_arrive_whole_changes_nothing(execution, place, options):
 
 def test_nothing_is_written_under_an_execution_that_has_ended(execution, place):
     put(f"{execution}/s/a", b"old")
-    services.close_space(UUID(execution))
+    services.close_spaces([UUID(execution)])
     refused(put(f"{execution}/s/a", b"new"), 409, "execution_ended")
     assert get(f"{execution}/s/a").content == b"old"
     services.reopen_space(UUID(execution))

@@ -347,8 +347,9 @@ def test_a_node_of_a_big_graph_costs_at_most_five_queries(driver):
             counts.append(count_of(queries))
         execution.refresh_from_db()
     assert len(counts) == 200
-    # Lock, read, make runs, write, tell.
-    assert max(counts) == 5
+    # Lock, read, make runs, write, tell; the last one closes the execution's storage, too.
+    assert max(counts[:-1]) == 5
+    assert sum(counts) <= 5 * 200
 
 
 def test_many_executions_cost_no_more_queries_than_one(driver):
