@@ -11,7 +11,14 @@ from django.conf import settings
 from apps.core.errors import Invalid, Stalled, TooLarge
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping
+    from collections.abc import (
+        AsyncIterator,
+        Awaitable,
+        Callable,
+        Coroutine,
+        Mapping,
+        MutableMapping,
+    )
     from typing import IO
 
     from apps.core.held import Held
@@ -64,6 +71,26 @@ async def read_file(scope: Scope, receive: Receive, limit: int, held: Held) -> I
         raise
     file.seek(0)
     return file
+
+
+async def until_gone(receive: Receive) -> None:
+    """Return when the client has left; its body must have been read."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Return what work comes to; if the client leaves meanwhile, cancel it and raise ClientGone."""
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(until_gone(receive))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientGone
+        return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
 
 
 async def pieces(scope: Scope, receive: Receive, limit: int) -> AsyncIterator[bytes]:

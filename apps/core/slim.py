@@ -129,7 +129,7 @@ async def stream(
 ) -> None:
     """Send a streaming response until it ends or the client leaves."""
     sending = asyncio.create_task(_send_all(response, send, is_head=is_head))
-    leaving = asyncio.create_task(_until_gone(receive))
+    leaving = asyncio.create_task(intake.until_gone(receive))
     ends: list[asyncio.Future[None]] = [sending, leaving]
     if isinstance(response, StreamResponse):
         ends.append(response.told_to_end())
@@ -174,11 +174,6 @@ def _pieces(part: bytes) -> Iterator[memoryview]:
     view = memoryview(part)
     for start in range(0, len(view), PIECE_BYTES):
         yield view[start : start + PIECE_BYTES]
-
-
-async def _until_gone(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 def raw_headers(headers: Any) -> list[tuple[bytes, bytes]]:

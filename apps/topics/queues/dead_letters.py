@@ -56,7 +56,7 @@ async def _move(this: Pass, rows: list[dict[str, Any]]) -> tuple[int, int]:
         states=pgarray.smallints([]),
         dues=pgarray.bigints([]),
     )
-    await this.remove_records(seqs)
+    this.finish(seqs)
     this.counters.dead_lettered += len(seqs)
     this.waits_for_disk = True
     for placed in trial.placed.values():

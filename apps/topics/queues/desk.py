@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, cast
 from weakref import WeakKeyDictionary
 
@@ -17,11 +18,11 @@ from apps.core import lifespan
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
 from apps.topics import listeners, names
-from apps.topics.queues import passes
+from apps.topics.queues import passes, windows
 from apps.topics.queues.orders import Claim, Claimed, Filed, Nack, Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from apps.topics.queues.orders import Decided, Effects, Leased, Order, Outcome
 
@@ -33,6 +34,8 @@ _PASSES_AT_ONCE = 4
 _VERDICTS_PER_PASS = 20_000
 # What may wait at one desk before clients are told to come back later.
 _MOST_WAITING = 50_000
+# How soon a claim that failed is taken out of its window: Postgres may be away for longer than a look.
+_WITHDRAW_SECONDS = 0.5
 # How long a process that ends waits for what it was asked.
 CLOSE_SECONDS = 5.0
 
@@ -54,8 +57,15 @@ def channel(name: str) -> str:
 
 
 async def claim(name: str, wanted: Claim) -> Claimed:
-    """Lease jobs of a queue; raises TopicNotFound, NotAQueue or Throttled."""
-    return cast("Claimed", await order(name, wanted))
+    """Lease jobs of a queue; raises TopicNotFound, NotAQueue or Throttled. If the caller is cancelled nobody has them."""
+    future = order(name, wanted)
+    try:
+        return cast("Claimed", await future)
+    except asyncio.CancelledError:
+        # If it was answered just now: what is cancelled before is given back when the answer comes.
+        if future.done() and not future.cancelled() and not future.exception():
+            give_back(name, wanted.node, cast("Claimed", future.result()).jobs)
+        raise
 
 
 async def decide(name: str, verdict: Verdict) -> Decided:
@@ -63,14 +73,18 @@ async def decide(name: str, verdict: Verdict) -> Decided:
     return cast("Decided", await order(name, verdict))
 
 
-def release(node: bytes, jobs: Iterable[Leased]) -> Nack:
-    """Return the order that gives leased jobs back, ahead of fresh ones."""
-    given = list(jobs)
-    return Nack(node, [job.seq for job in given], [job.lease for job in given])
+def give_back(name: str, node: bytes, jobs: Sequence[Leased]) -> None:
+    """Have jobs that nobody takes given back, ahead of fresh ones; never refused, however much waits."""
+    if jobs:
+        _desk(name).give_back(node, jobs)
 
 
 def order(name: str, wanted: Order) -> asyncio.Future[Outcome]:
-    """Hand in an order and return what will come of it."""
+    """Hand in an order and return what will come of it; raises Throttled."""
+    return _desk(name).submit(wanted)
+
+
+def _desk(name: str) -> Desk:
     loop = asyncio.get_running_loop()
     office = _offices.get(loop)
     if office is None:
@@ -79,7 +93,7 @@ def order(name: str, wanted: Order) -> asyncio.Future[Outcome]:
     desk = office.desks.get(name)
     if desk is None:
         desk = office.desks[name] = Desk(loop, office, name)
-    return desk.submit(wanted)
+    return desk
 
 
 async def close() -> None:
@@ -101,17 +115,25 @@ class Desk:
         self._name = name
         self._waiting: dict[Order, asyncio.Future[Outcome]] = {}
         # Claims in a coalescing window.
-        self._filed: dict[Order, asyncio.Future[Outcome]] = {}
+        self._filed: dict[Claim, asyncio.Future[Outcome]] = {}
         self._pass: asyncio.Task[None] | None = None
         self._group: dict[Order, asyncio.Future[Outcome]] = {}
         self._scheduled = False
 
     def submit(self, order: Order) -> asyncio.Future[Outcome]:
-        """Take an order into the next pass."""
+        """Take an order into the next pass; raises Throttled."""
         if len(self._waiting) + len(self._filed) >= _MOST_WAITING:
             raise Throttled(
                 "too much waits for this queue", limit="waiting_orders", max=_MOST_WAITING
             )
+        return self._take_in(order)
+
+    def give_back(self, node: bytes, jobs: Sequence[Leased]) -> None:
+        """Take the return of leased jobs into the next pass."""
+        nack = Nack(node, [job.seq for job in jobs], [job.lease for job in jobs])
+        self._take_in(nack).add_done_callback(_given_back)
+
+    def _take_in(self, order: Order) -> asyncio.Future[Outcome]:
         future: asyncio.Future[Outcome] = self._loop.create_future()
         self._waiting[order] = future
         self._start_soon()
@@ -138,9 +160,11 @@ class Desk:
             return
         verdicts = 0
         for order, future in list(self._waiting.items()):
-            if isinstance(order, Claim) and future.cancelled() and order.ticket is None:
-                del self._waiting[order]
-                continue
+            if isinstance(order, Claim) and future.done():
+                if order.ticket is None:
+                    del self._waiting[order]
+                    continue
+                order.is_withdrawn = True
             if isinstance(order, Verdict):
                 verdicts += len(order.seqs)
                 if self._group and verdicts > _VERDICTS_PER_PASS:
@@ -171,9 +195,20 @@ class Desk:
 
     def _fail(self, exc: Exception) -> None:
         # ★38: one pass, one answer.
-        for future in self._group.values():
+        for order, future in self._group.items():
             if not future.done():
                 future.set_exception(exc)
+            # A topic that is gone has taken its windows along.
+            if isinstance(order, Claim) and not isinstance(exc, GyozaError):
+                self._withdraw(order, future)
+
+    def _withdraw(self, order: Claim, future: asyncio.Future[Outcome]) -> None:
+        """Have a failed claim leave its window, else others deal jobs to it; until its ticket is stale for everybody."""
+        if (
+            order.ticket is not None
+            and self._loop.time() - order.filed_at < windows.STALE_MS / 1000
+        ):
+            self._file(order, future, _WITHDRAW_SECONDS)
 
     def _answer(self, outcomes: dict[Order, Outcome]) -> None:
         for order, future in self._group.items():
@@ -182,18 +217,27 @@ class Desk:
                 # This pass was full.
                 self._waiting[order] = future
             elif isinstance(outcome, Filed) and isinstance(order, Claim):
-                order.ticket = outcome.ticket
-                self._filed[order] = future
-                self._loop.call_later(outcome.wait_ms / 1000, self._end_window, order)
+                order.ticket, order.filed_at = outcome.ticket, self._loop.time()
+                self._file(order, future, outcome.wait_ms / 1000)
+                future.add_done_callback(partial(self._look_who_left, order))
             elif not future.done():
                 future.set_result(outcome)
             elif isinstance(order, Claim) and isinstance(outcome, Claimed) and outcome.jobs:
                 # Nobody is there to take them.
-                self.submit(release(order.node, outcome.jobs))
+                self.give_back(order.node, outcome.jobs)
 
-    def _end_window(self, order: Order) -> None:
-        self._waiting[order] = self._filed.pop(order)
-        self._start_soon()
+    def _file(self, order: Claim, future: asyncio.Future[Outcome], seconds: float) -> None:
+        self._filed[order] = future
+        self._loop.call_later(seconds, self._end_window, order)
+
+    def _end_window(self, order: Claim) -> None:
+        if (future := self._filed.pop(order, None)) is not None:
+            self._waiting[order] = future
+            self._start_soon()
+
+    def _look_who_left(self, order: Claim, future: asyncio.Future[Outcome]) -> None:
+        if future.cancelled():
+            self._end_window(order)
 
     def _tell(self, effects: Effects) -> None:
         channels = [names.channel(topic) for topic in effects.appended]
@@ -202,3 +246,9 @@ class Desk:
         if channels:
             wakeups.announce_soon(*channels)
         listeners.wake(effects.listened_to)
+
+
+def _given_back(done: asyncio.Future[Outcome]) -> None:
+    # A queue that is gone has taken its leases along.
+    if not done.cancelled() and isinstance(exc := done.exception(), psycopg.Error):
+        log.warning("leases that nobody holds end by themselves: %s", exc)

@@ -15,8 +15,11 @@ class Claim:
     lease_ms: int | None = None
     # By a /work stream.
     is_pushed: bool = False
-    # Set once it waits in a coalescing window.
+    # Set once it waits in a coalescing window; and since when, by the clock of its event loop.
     ticket: int | None = None
+    filed_at: float = 0.0
+    # Nobody is there any more who would take what it gets.
+    is_withdrawn: bool = False
 
 
 @dataclass(slots=True, eq=False)

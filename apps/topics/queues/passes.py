@@ -1,7 +1,7 @@
 """One pass over a queue: what waits for it is done in one transaction under the queue's lock (topics v0 §18).
 
-Locks: the queue's row first, then, only if records go, its topic (and its dead-letter topic, by name). Rows of jobs are
-touched by whoever holds the queue's lock and by nobody else.
+Locks: the queue's row first; then, only if jobs are dead-lettered, both topics, as appends take them; and at the end the
+queue's own topic, if records go. Rows of jobs are touched by whoever holds the queue's lock and by nobody else.
 """
 
 from __future__ import annotations
@@ -106,6 +106,8 @@ class Pass:
         self.counters = Counters(**{name: row[name] for name in _COUNTERS})
         # Live records of the topic.
         self.count = 0
+        # Jobs that are done with; their records go at the end.
+        self.finished: list[int] = []
         self.outcomes: dict[Order, Outcome] = {}
         self.effects = Effects()
         self.is_changed = False
@@ -141,6 +143,7 @@ class Pass:
             await verdicts.decide(self, decisions)
         if claims := [order for order in orders if isinstance(order, Claim)]:
             await self._claim(claims)
+        await self._remove_finished()
         await self._write(before)
         # Everybody hears the counters at the end: they acted at the same time.
         depth = self.depth
@@ -160,17 +163,11 @@ class Pass:
         for time_ms in times:
             self.counters.swept_due = min(self.counters.swept_due, time_ms - 1)
 
-    async def remove_records(self, seqs: Sequence[int]) -> None:
-        """Delete records of finished jobs, under the topic's lock; silently (§8.5)."""
-        on, topic_id = self.conn, self.topic_id
-        gone = await sql.run_async(
-            "topics/delete_seqs", on=on, topic_id=topic_id, seqs=pgarray.bigints(seqs)
-        )
-        # From the first seq on: which of them is the oldest now is for the topic to say.
-        left = await sql.run_async(
-            "topics/take_away", on=on, topic_id=topic_id, first=0, **gone.rows[0]
-        )
-        self.count = left.rows[0]["count"]
+    def finish(self, seqs: Sequence[int]) -> None:
+        """Have the records of jobs deleted that have no row any more."""
+        # Not at once: a dead letter that comes after them may need another topic's lock before this one's.
+        self.finished += seqs
+        self.count -= len(seqs)
 
     async def lease(self, claimers: Sequence[Claim], deal: Deal) -> list[list[Leased]]:
         """Lease jobs to claimers, and return what each of them got."""
@@ -244,6 +241,24 @@ class Pass:
         self.counters.delayed -= topic["delays_over"]
         self.counters.swept_due = max(self.counters.swept_due, self.now)
         self.counters.reaped = max(self.counters.reaped, topic["earliest"])
+
+    async def _remove_finished(self) -> None:
+        """Delete the records of finished jobs; silently (§8.5)."""
+        if not self.finished:
+            return
+        on, topic_id = self.conn, self.topic_id
+        # Its id may have changed: the topic was deleted, and perhaps made again, since the queue was locked.
+        locked = (await sql.run_async("topics/lock_topic", on=on, name=self.name)).rows
+        if not locked or locked[0]["id"] != topic_id:
+            raise TopicNotFound.of(self.name)
+        gone = await sql.run_async(
+            "topics/delete_seqs", on=on, topic_id=topic_id, seqs=pgarray.bigints(self.finished)
+        )
+        # From the first seq on: which of them is the oldest now is for the topic to say.
+        left = await sql.run_async(
+            "topics/take_away", on=on, topic_id=topic_id, first=0, **gone.rows[0]
+        )
+        self.count = left.rows[0]["count"]
 
     async def _write(self, before: Counters) -> None:
         # How far the scans came is not worth a write of its own.

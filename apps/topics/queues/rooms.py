@@ -28,7 +28,7 @@ from apps.topics.queues.orders import Claim
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from apps.topics.queues.orders import Claimed, Leased, Outcome
+    from apps.topics.queues.orders import Claimed, Leased
 
 log = logging.getLogger(__name__)
 _json = msgspec.json.encode
@@ -58,7 +58,8 @@ class Worker:
         self.lease_ms = lease_ms
         # What was delivered here, as far as it is known to be leased still.
         self.held: dict[int, Leased] = {}
-        self.is_claiming = False
+        # Its claim that is under way.
+        self.claiming: asyncio.Task[None] | None = None
         self._frames: list[bytes] = []
         self._is_over = False
         self._room: Room | None = None
@@ -81,7 +82,7 @@ class Worker:
 
     @property
     def deficit(self) -> int:
-        return 0 if self.is_claiming else self.most - len(self.held)
+        return 0 if self.claiming else self.most - len(self.held)
 
     def wake(self) -> None:
         """Let `wait` return."""
@@ -142,7 +143,9 @@ class Room:
     def leave(self, worker: Worker) -> None:
         """Look no more, and give back what the worker holds."""
         self._workers.pop(worker, None)
-        self._give_back(worker, list(worker.held.values()))
+        if worker.claiming is not None:
+            worker.claiming.cancel()
+        desk.give_back(self._name, worker.node, list(worker.held.values()))
         if not self._workers:
             # The task ends by itself.
             self._news.wake(self._name)
@@ -217,8 +220,7 @@ class Room:
             del self._workers[worker]
             self._workers[worker] = None
             order = Claim(worker.node, worker.deficit, worker.lease_ms, is_pushed=True)
-            worker.is_claiming = True
-            task = asyncio.create_task(self._claim_for(worker, order))
+            task = worker.claiming = asyncio.create_task(self._claim_for(worker, order))
             self._claims.add(task)
             task.add_done_callback(self._claims.discard)
 
@@ -231,27 +233,13 @@ class Room:
         except (GyozaError, psycopg.Error) as exc:
             log.warning("%s: a stream got no jobs, trying again: %s", self._name, exc)
         finally:
-            worker.is_claiming = False
-        if claimed is None or not claimed.jobs:
-            return
-        if worker in self._workers:
+            worker.claiming = None
+        if claimed is not None and claimed.jobs:
             worker.deliver(claimed.jobs)
-        else:
-            self._give_back(worker, claimed.jobs)
-
-    def _give_back(self, worker: Worker, jobs: list[Leased]) -> None:
-        if jobs:
-            desk.order(self._name, desk.release(worker.node, jobs)).add_done_callback(_given_back)
 
     def _end(self, exc: GyozaError) -> None:
         for worker in self._workers:
             worker.end(exc.message)
-
-
-def _given_back(done: asyncio.Future[Outcome]) -> None:
-    # A queue that is gone has taken its leases along.
-    if not done.cancelled() and isinstance(done.exception(), psycopg.Error):
-        log.warning("leases of a stream that ended expire by themselves: %s", done.exception())
 
 
 async def close() -> None:

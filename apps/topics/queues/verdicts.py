@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from apps.core import pgarray, sql
-from apps.topics.errors import TopicNotFound
 from apps.topics.queries import MAX_SEQ
 from apps.topics.queues.orders import Ack, Decided, Extend, Nack
 from apps.topics.states import JobState
@@ -119,9 +118,4 @@ async def _write(this: Pass, changes: _Changes) -> None:
     this.counters.delayed += changes.delays_begun
     this.will_be_due(due for due in dues if due)
     this.effects.is_news |= changes.is_news
-    if changes.removed:
-        # Its id may have changed: the topic was deleted, and perhaps made again, since the queue was locked.
-        locked = (await sql.run_async("topics/lock_topic", on=this.conn, name=this.name)).rows
-        if not locked or locked[0]["id"] != this.topic_id:
-            raise TopicNotFound.of(this.name)
-        await this.remove_records(changes.removed)
+    this.finish(changes.removed)

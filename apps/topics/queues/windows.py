@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from apps.topics.queues.passes import Pass
 
-# A claim that waits for so long has lost its process: a window lasts 5 s at most.
-_STALE_MS = 60_000
+# A claim that waits for so long has lost its process: a window lasts 5 s at most. Until then it may be dealt jobs, which
+# come back when their leases end.
+STALE_MS = 10_000
 
 
 async def file(this: Pass, claims: Sequence[Claim]) -> None:
@@ -58,7 +59,10 @@ async def end(this: Pass, claims: Sequence[Claim]) -> None:
         if row["seqs"]:
             jobs = await _read(this, row["seqs"], row["leases"])
             this.outcomes[mine[row["id"]]] = Claimed(jobs, this.depth)
-    open_here = [row for row in found.rows if row["seqs"] is None]
+    # Who only leaves does not end the window for the others.
+    open_here = [
+        row for row in found.rows if row["seqs"] is None and not mine[row["id"]].is_withdrawn
+    ]
     if open_here:
         await _serve(this, open_here, mine)
 
@@ -70,7 +74,7 @@ async def _serve(
         "topics/queues/open_claims",
         on=this.conn,
         topic_id=this.topic_id,
-        stale_ts=this.now - _STALE_MS,
+        stale_ts=this.now - STALE_MS,
     )
     here = {row["id"] for row in open_here}
     waiting = sorted([*open_here, *others.rows], key=lambda row: int(row["id"]))

@@ -11,7 +11,6 @@ import httpx
 import msgspec
 import pytest
 import time_machine
-from django.db import connection
 
 from apps.access.models import ApiKey
 from apps.core import asyncdb
@@ -128,15 +127,6 @@ def waits_on(api: Api, topic: str) -> None:
 
     while not api.run(subscribed()):
         pass
-
-
-def waits_for_a_lock() -> None:
-    """Return when some connection waits for a lock, such as one that the test holds."""
-    with connection.cursor() as cursor:
-        found = False
-        while not found:
-            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-            [found] = cursor.fetchone()
 
 
 @pytest.fixture(scope="session")

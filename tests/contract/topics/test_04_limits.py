@@ -13,7 +13,8 @@ from apps.topics import services
 from apps.topics.config import TopicConfig
 from apps.topics.models import Event, Topic
 from tests.cast import make_key
-from tests.contract.topics.conftest import RECORDS, refused, waits_for_a_lock, waits_on
+from tests.contract.topics.conftest import RECORDS, refused, waits_on
+from tests.sessions import wait_for_a_blocked_session
 
 if TYPE_CHECKING:
     from tests.contract.topics.conftest import Api
@@ -107,7 +108,7 @@ def test_a_write_to_a_topic_that_took_the_last_place_meanwhile_is_none_that_crea
     with transaction.atomic():
         assert services.create_topic("t", TopicConfig().columns())
         writing = api.begin("POST", "/v0/topics/t", RECORDS)
-        waits_for_a_lock()
+        wait_for_a_blocked_session()
     answer = writing.result(60)
     assert (answer.status_code, answer.json().get("created")) == (200, False), answer.text
 

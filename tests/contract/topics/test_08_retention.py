@@ -12,7 +12,8 @@ from django.db import transaction
 
 from apps.topics import eviction, queries
 from apps.topics.models import Event, Topic
-from tests.contract.topics.conftest import refused, seqs, waits_for_a_lock
+from tests.contract.topics.conftest import refused, seqs
+from tests.sessions import wait_for_a_blocked_session
 
 if TYPE_CHECKING:
     from tests.contract.topics.conftest import Api
@@ -237,7 +238,7 @@ def test_a_clock_that_steps_back_while_age_is_judged_hides_nothing(api: Api):
         with transaction.atomic():
             Topic.objects.select_for_update().get(name="t")
             reading = api.begin("POST", "/v0/topics/t/diff", {})
-            waits_for_a_lock()
+            wait_for_a_blocked_session()
             clock.shift(-2)
         page = reading.result(60).json()
         assert (seqs(page), page["next_from_seq"]) == ([1, 2], 2)
@@ -250,7 +251,7 @@ def test_a_feed_is_not_led_past_records_either(api: Api):
         with transaction.atomic():
             Topic.objects.select_for_update().get(name="t")
             reading = api.start(queries.read_after_async("t", 0, 10))
-            waits_for_a_lock()
+            wait_for_a_blocked_session()
             clock.shift(-2)
         page = reading.result(60)
         assert ([record.seq for record in page.records], page.next_after) == ([1, 2], 2)

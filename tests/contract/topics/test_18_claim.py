@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
+from django.db import connection
 
+from apps.topics.models import WaitingClaim
 from tests.cast import make_key
 from tests.contract.topics.conftest import refused
 from tests.contract.topics.queue_client import Queue
@@ -360,3 +363,48 @@ def test_a_work_stream_is_sent_what_routers_bring(api: Api):
         api.write("source", "a", "b")
         stream.expect("job", data="a")
         stream.expect("job", data="b")
+
+
+def test_a_client_that_leaves_a_window_is_given_nothing(api: Api):
+    queue = Queue(api, claim_jitter_ms=500)
+    queue.put(1, 2)
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": f"{queue.path}/claim",
+        "raw_path": f"{queue.path}/claim".encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost"), (b"content-type", b"application/json")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    answers: list[Any] = []
+
+    async def leave() -> None:
+        body = b'{"node":"gone","max":2}'
+        messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": body}]
+
+        async def receive() -> Any:
+            if len(messages) == 1:
+                # Not before the claim waits in the window.
+                while not await asyncio.to_thread(_somebody_waits):
+                    pass
+            return messages.pop()
+
+        async def send(message: Any) -> None:
+            answers.append(message)
+
+        await api.app(scope, receive, send)
+
+    api.run(leave())
+    assert answers == []
+    assert [job["deliveries"] for job in queue.claim(2)] == [1, 1]
+
+
+def _somebody_waits() -> bool:
+    try:
+        return WaitingClaim.objects.exists()
+    finally:
+        connection.close()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import time_machine
 
 from apps.core import lifespan, sql
 from tests.cast import make_key
@@ -74,15 +76,18 @@ def test_it_holds_as_many_as_it_asked_for(api: Api):
 
 
 def test_an_extension_keeps_the_place_taken(api: Api):
-    queue = Queue(api)
-    queue.put(1, 2)
-    with work(api, query="node=w&lease_ms=100") as stream:
-        stream.expect("job", **{"$seq": 1})
-        queue.extend(1, lease_ms=60_000)
-        queue.put(3)
-        assert queue.depth() == (2, 1, 0)
-        queue.ack(1)
-        stream.expect("job", **{"$seq": 2})
+    # However slow this machine is, the lease is over when the test says so.
+    with time_machine.travel(datetime(2026, 1, 1, tzinfo=UTC), tick=False) as clock:
+        queue = Queue(api)
+        queue.put(1, 2)
+        with work(api, query="node=w&lease_ms=100") as stream:
+            stream.expect("job", **{"$seq": 1})
+            queue.extend(1, lease_ms=60_000)
+            clock.shift(timedelta(milliseconds=101))
+            queue.put(3)
+            assert queue.depth() == (2, 1, 0)
+            queue.ack(1)
+            stream.expect("job", **{"$seq": 2})
 
 
 def test_what_expires_is_pushed_again_under_another_lease(api: Api):

@@ -14,7 +14,7 @@ from apps.access.models import IdempotencyRecord
 from apps.access.scopes import ALL
 from apps.core import clock
 from apps.core.errors import Invalid
-from tests.asserts import present
+from tests.sessions import wait_for_a_blocked_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -162,19 +162,6 @@ def race(
     one.join(10)
     two.join(10)
     return answers, made
-
-
-def wait_for_a_blocked_session() -> None:
-    """Return once Postgres says that a session waits for another's lock."""
-    for _ in range(100_000):
-        with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                " AND cardinality(pg_blocking_pids(pid)) > 0"
-            )
-            if present(cursor.fetchone())[0]:
-                return
-    raise AssertionError("nobody waits")
 
 
 @pytest.mark.django_db(transaction=True)

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import time_machine
-from django.db import connection
+from django.db import connection, transaction
 
 from apps.core import sql
 from apps.topics import predicates, services
 from apps.topics.config import TopicConfig
 from apps.topics.models import Event, Job, Queue, Topic
-from apps.topics.queues import desk
+from apps.topics.queues import desk, passes
 from apps.topics.queues import services as queue_services
 from apps.topics.queues.orders import Ack, Claim, Extend, Nack
 from apps.topics.services import NewEvent, append_events
 from tests import aio
 from tests.integration.topics.queue_state import assert_sound
+from tests.sessions import wait_for_a_blocked_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -325,3 +326,32 @@ def test_a_deletion_beside_the_very_first_claim_waits_for_nobody_who_waits_for_i
 def _delete_even(name: str) -> None:
     services.delete_records(topic=name, match=predicates.parse("even"), caller="test")
     connection.close()
+
+
+def test_a_dead_letter_topic_that_sorts_before_its_queue_is_locked_before_it():
+    """A pass that acks, and then dead-letters, beside somebody who appends to both in the order of their names."""
+    make_queue(0, "a")
+    make_queue(3, "q", max_deliveries=1, dead_letter="a")
+    jobs = aio.run(_claim("q", most=2)).jobs
+    aio.run(_decide("q", Nack(b"w", [jobs[0].seq], [jobs[0].lease])))
+    done, wanted = ack(jobs[1]), Claim(b"w", 1)
+    outcomes: list[dict[Any, Any]] = []
+
+    def work() -> None:
+        try:
+            outcomes.append(aio.run(passes.carry_out("q", [done, wanted]))[0])
+        finally:
+            connection.close()
+
+    working = threading.Thread(target=work)
+    with transaction.atomic():
+        append_events([NewEvent("a", "1")])
+        working.start()
+        wait_for_a_blocked_session()
+        append_events([NewEvent("q", "1")])
+    working.join()
+    [of_both] = outcomes
+    assert of_both[done].done == [2]
+    assert [job.seq for job in of_both[wanted].jobs] == [3]
+    assert_sound("q")
+    assert Topic.objects.get(name="a").count == 2

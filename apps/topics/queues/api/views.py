@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic
 
 import msgspec
 
 from apps.core.dataplane import View, body_of, require_json, respond
 from apps.core.errors import Invalid
+from apps.core.intake import unless_gone
+from apps.core.slim import SlimRequest
 from apps.core.sse.stream import follow_source, response
 from apps.topics import batch
 from apps.topics.api import params
@@ -15,6 +17,7 @@ from apps.topics.api.bodies import parse
 from apps.topics.api.watch import accept_stream
 from apps.topics.queues import desk, passes, rooms
 from apps.topics.queues.api import bodies
+from apps.topics.queues.api.bodies import Body
 from apps.topics.queues.orders import Ack, Claim, Extend, Nack
 from apps.topics.queues.rooms import Worker
 
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.core.slim import Answer
-    from apps.topics.queues.orders import Decided
+    from apps.topics.queues.orders import Decided, Verdict
 
 _json = msgspec.json.encode
 
@@ -47,7 +50,12 @@ class ClaimView(View):
             await passes.open_queue(topic)
             raise
         lease_ms = None if body.lease_ms is None else bodies.clamped_lease(body.lease_ms)
-        claimed = await desk.claim(topic, Claim(node, bodies.clamped_max(body.max), lease_ms))
+        # A window may keep it waiting for seconds, and jobs of a client that has left are nobody's until their leases end.
+        order = Claim(node, bodies.clamped_max(body.max), lease_ms)
+        claiming = desk.claim(topic, order)
+        if isinstance(request, SlimRequest):
+            claiming = unless_gone(request.receive, claiming)
+        claimed = await claiming
         jobs = b",".join([b"{%b}" % job.members for job in claimed.jobs])
         members = b'{"topic":%b,"claimed":[%b],"count":%d,"ready":%d' % (
             _json(topic),
@@ -60,56 +68,71 @@ class ClaimView(View):
         return respond(members + b',"performance":{"server_total_ms":%.3f}}' % ms_since(started))
 
 
-class AckView(View):
+class VerdictView(View, Generic[Body]):
+    """What is common to those who decide about leased jobs (§18.2); each says what its body asks for."""
+
     scope = {"POST": "write"}
     other = "write"
     named = "topic"
+    read: msgspec.json.Decoder[Body]
+    # What the jobs are that were acted on.
+    done: bytes
 
     async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
         started = time.perf_counter()
-        body = await _verdict(request, bodies.read_ack)
+        content = await body_of(request)
+        require_json(request)
+        body = parse(self.read, content)
         leases = bodies.leases_of(body)
-        decided = await desk.decide(topic, Ack(batch.escape(body.node), body.seqs, leases))
-        return respond(_answer(topic, b"acked", decided, started))
-
-
-class NackView(View):
-    scope = {"POST": "write"}
-    other = "write"
-    named = "topic"
-
-    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
-        started = time.perf_counter()
-        body = await _verdict(request, bodies.read_nack)
-        leases = bodies.leases_of(body)
-        delay_ms = min(body.delay_ms, bodies.MAX_DELAY_MS)
-        order = Nack(batch.escape(body.node), body.seqs, leases, delay_ms)
-        return respond(_answer(topic, b"nacked", await desk.decide(topic, order), started))
-
-
-class ExtendView(View):
-    scope = {"POST": "write"}
-    other = "write"
-    named = "topic"
-
-    async def post(self, request: HttpRequest, caller: Caller, topic: str) -> Answer:
-        started = time.perf_counter()
-        body = await _verdict(request, bodies.read_extend)
-        leases = bodies.leases_of(body)
-        lease_ms = bodies.clamped_lease(body.lease_ms)
-        order = Extend(batch.escape(body.node), body.seqs, leases, lease_ms)
+        order = self.order(body, batch.escape(body.node), leases)
         decided = await desk.decide(topic, order)
-        deadlines = {str(seq): decided.deadline for seq in decided.done}
+        performance = b'"server_total_ms":%.3f' % ms_since(started)
+        if decided.fsync_ms:
+            performance += b',"fsync_ms":%.3f' % decided.fsync_ms
         return respond(
-            b'{"topic":%b,"extended":%d,"skipped":%b,"deadlines":%b,"performance":{"server_total_ms":%.3f}}'
+            b'{"topic":%b,"%b":%d,"skipped":%b,%b,"performance":{%b}}'
             % (
                 _json(topic),
+                self.done,
                 len(decided.done),
                 _json(decided.skipped),
-                _json(deadlines),
-                ms_since(started),
+                self.told(decided),
+                performance,
             )
         )
+
+    def order(self, body: Body, node: bytes, leases: list[int]) -> Verdict:
+        raise NotImplementedError
+
+    def told(self, decided: Decided) -> bytes:
+        return b'"ready":%d,"in_flight":%d' % (decided.depth.ready, decided.depth.in_flight)
+
+
+class AckView(VerdictView[bodies.AckBody]):
+    read = bodies.read_ack
+    done = b"acked"
+
+    def order(self, body: bodies.AckBody, node: bytes, leases: list[int]) -> Ack:
+        return Ack(node, body.seqs, leases)
+
+
+class NackView(VerdictView[bodies.NackBody]):
+    read = bodies.read_nack
+    done = b"nacked"
+
+    def order(self, body: bodies.NackBody, node: bytes, leases: list[int]) -> Nack:
+        return Nack(node, body.seqs, leases, min(body.delay_ms, bodies.MAX_DELAY_MS))
+
+
+class ExtendView(VerdictView[bodies.ExtendBody]):
+    read = bodies.read_extend
+    done = b"extended"
+
+    def order(self, body: bodies.ExtendBody, node: bytes, leases: list[int]) -> Extend:
+        return Extend(node, body.seqs, leases, bodies.clamped_lease(body.lease_ms))
+
+    def told(self, decided: Decided) -> bytes:
+        return b'"deadlines":%b' % _json({str(seq): decided.deadline for seq in decided.done})
 
 
 class WorkView(View):
@@ -128,24 +151,3 @@ class WorkView(View):
         await passes.open_queue(topic)
         worker = Worker(topic, node, most, None if lease_ms < 0 else bodies.clamped_lease(lease_ms))
         return response(follow_source(worker), cache_control="no-store")
-
-
-async def _verdict(request: HttpRequest, decoder: msgspec.json.Decoder[bodies.Body]) -> bodies.Body:
-    content = await body_of(request)
-    require_json(request)
-    return parse(decoder, content)
-
-
-def _answer(topic: str, verb: bytes, decided: Decided, started: float) -> bytes:
-    performance = b'"server_total_ms":%.3f' % ms_since(started)
-    if decided.fsync_ms:
-        performance += b',"fsync_ms":%.3f' % decided.fsync_ms
-    return b'{"topic":%b,"%b":%d,"skipped":%b,"ready":%d,"in_flight":%d,"performance":{%b}}' % (
-        _json(topic),
-        verb,
-        len(decided.done),
-        _json(decided.skipped),
-        decided.depth.ready,
-        decided.depth.in_flight,
-        performance,
-    )
