@@ -51,7 +51,7 @@ class ReadOnlyAdmin(LookOnlyAdmin):
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request, "read")
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request, "write")
 
     def apply(

@@ -40,6 +40,17 @@ class Pipeline(models.Model):
         return self.id
 
 
+class Autostart(Pipeline):
+    """A pipeline as what starts it by itself: its event trigger and its schedule."""
+
+    class Meta:
+        proxy = True
+        verbose_name = "trigger"
+
+    def __str__(self) -> str:
+        return self.id
+
+
 class Version(models.Model):
     """One immutable version of a pipeline; the document is JSON text as its author wrote it, in his order."""
 

@@ -12,10 +12,11 @@ from django.db.models import Q
 from apps.core import sql
 from apps.core.api.pagination import cut
 from apps.core.errors import NotFound
+from apps.pipelines import documents
 from apps.pipelines.errors import NoSuchVersion
 from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Version
 from apps.pipelines.states import ExecutionStatus, StageStatus
-from apps.runs.models import Worker
+from apps.runs.models import Run, Worker
 from apps.runs.states import WorkerState
 
 if TYPE_CHECKING:
@@ -98,6 +99,12 @@ def dead_letters_page(
     get_pipeline(pipeline_id=pipeline_id, caller=caller)
     rows = DeadLetter.objects.filter(pipeline_id=pipeline_id, seq__gt=after)
     return cut(list(rows.order_by("seq", "topic_id")[: limit + 1]), limit)
+
+
+def newest_dead_letters(pipeline_id: str, limit: int) -> list[DeadLetter]:
+    """Return the newest dead letters of a pipeline's trigger, newest first."""
+    rows = DeadLetter.objects.filter(pipeline_id=pipeline_id)
+    return list(rows.order_by("-topic_id", "-seq")[:limit])
 
 
 def has_runner() -> bool:
@@ -290,6 +297,12 @@ def executions_page(
     return list(page), rows.count()
 
 
+def newest_executions(pipeline_id: str, limit: int) -> list[Execution]:
+    """Return the newest executions of a pipeline without their documents, newest first."""
+    rows = Execution.objects.filter(pipeline_id=pipeline_id).order_by("-id")
+    return list(rows.defer("document", "trigger", "inputs", "outputs", "metadata")[:limit])
+
+
 def stages_by_execution(executions: Sequence[Execution]) -> dict[UUID, list[Stage]]:
     """Return the stages of executions, each in the order of its document, in one query."""
     found: dict[UUID, list[Stage]] = {execution.id: [] for execution in executions}
@@ -297,6 +310,19 @@ def stages_by_execution(executions: Sequence[Execution]) -> dict[UUID, list[Stag
     for stage in rows:
         found[stage.execution_id].append(stage)
     return found
+
+
+def awaits_approval(execution: Execution, stage: Stage | LiveStage) -> bool:
+    """Say whether a stage waits for an answer that nobody has given yet."""
+    if stage.status != StageStatus.PROCESSING or "approved" in (stage.note or {}):
+        return False
+    plan = documents.plan_of(execution.document)
+    return plan.step(stage.name).work.adapter == "approve"
+
+
+def run_states(run_ids: Sequence[UUID]) -> dict[UUID, str]:
+    """Return the states of runs that are there, by id."""
+    return dict(Run.objects.filter(pk__in=run_ids).values_list("pk", "state"))
 
 
 def leaf_outputs(execution_id: UUID, leaves: Sequence[str]) -> dict[str, JSON]:

@@ -97,11 +97,23 @@ def apply_pipeline(*, body: JSON, caller: Caller) -> tuple[Pipeline, Version, bo
         known = queries.pipelines_visible_to(caller).filter(pk=identity).first()
     if known is None:
         return *create_pipeline(body=body, caller=caller), True
+    pipeline, version, _ = revise_pipeline(pipeline_id=known.id, body=body, caller=caller)
+    return pipeline, version, False
+
+
+def revise_pipeline(
+    *, pipeline_id: str, body: JSON, caller: Caller
+) -> tuple[Pipeline, Version, bool]:
+    """Make a new version of a pipeline if a document says anything else than the newest; return whether it did.
+
+    Raises NotFound, Invalid, Forbidden.
+    """
+    known = queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     newest = queries.get_version(known, None)
     _read(body, caller)
     if newest.document == _said(body):
         return known, newest, False
-    return *replace_pipeline(pipeline_id=known.id, body=body, caller=caller), False
+    return *replace_pipeline(pipeline_id=pipeline_id, body=body, caller=caller), True
 
 
 def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
@@ -325,12 +337,7 @@ def approve_stage(
         stage = moves.load().get(stage_name)
         if stage is None:
             raise NotFound(f"the execution has no stage {stage_name}", stage=stage_name)
-        plan = documents.plan_of(moves.execution.document)
-        waits = (
-            stage.status == StageStatus.PROCESSING
-            and plan.step(stage_name).work.adapter == "approve"
-        )
-        if not waits or "approved" in (stage.note or {}):
+        if not queries.awaits_approval(moves.execution, stage):
             raise IllegalTransition(f"the stage {stage_name} does not wait for approval")
         stage.note = {**stage.note, "approved": approved, "by": caller.name, "comment": comment}
         moves.change(stage)

@@ -33,6 +33,14 @@ def pipeline(row: Pipeline, version: Version) -> dict[str, JSON]:
     }
 
 
+def document(row: Pipeline, version: Version) -> dict[str, JSON]:
+    """Write one version of a pipeline as it is applied: without what the server says of it."""
+    said = pipeline(row, version)
+    for of_the_server in ("version", "created_at", "updated_at"):
+        del said[of_the_server]
+    return said
+
+
 def version(row: Version) -> dict[str, JSON]:
     """Write one line of a pipeline's history."""
     return {
@@ -89,7 +97,7 @@ def stage(row: Stage) -> dict[str, JSON]:
         "objects": 0,
         "run_ids": [str(run_id) for run_id in row.run_ids],
         "error": row.error or None,
-        "waiting_for": _waiting_for(row),
+        "waiting_for": waiting_for(row),
     }
 
 
@@ -160,7 +168,7 @@ def moment(value: datetime | None) -> str | None:
     return None if value is None else clock.rfc3339(value)
 
 
-def _waiting_for(row: Stage) -> str | None:
+def waiting_for(row: Stage) -> str | None:
     """Say what a stage without a run waits for."""
     if row.status != StageStatus.PROCESSING or not isinstance(row.note, dict):
         return None

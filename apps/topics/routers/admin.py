@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 
@@ -54,7 +54,7 @@ class RouterAdmin(ReadOnlyAdmin):
         ),
     )
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
+    def has_operate_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return may(request, "admin")
 
     def has_remove_permission(self, request: HttpRequest) -> bool:

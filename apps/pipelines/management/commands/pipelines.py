@@ -8,15 +8,12 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.access.auth import COMMAND_LINE
-from apps.core import strictjson, strictyaml
+from apps.core import strictjson
 from apps.core.errors import GyozaError, Invalid
 from apps.pipelines import queries, services, wire, yamltext
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-
-# What the server says of a pipeline, and nobody applies.
-_SERVERS = ("version", "created_at", "updated_at")
 
 
 class Command(BaseCommand):
@@ -71,9 +68,7 @@ class Command(BaseCommand):
     def export(self, options: dict[str, Any]) -> None:
         pipeline = queries.get_pipeline(pipeline_id=options["pipeline"], caller=COMMAND_LINE)
         version = queries.get_version(pipeline, options["pipeline_version"])
-        document = wire.pipeline(pipeline, version)
-        for name in _SERVERS:
-            del document[name]
+        document = wire.document(pipeline, version)
         text = (
             json.dumps(document, indent=2, ensure_ascii=False) + "\n"
             if options["json"]
@@ -86,9 +81,7 @@ def read_document(name: str) -> dict[str, Any]:
     """Read a file of one document; raises CommandError naming it."""
     try:
         content = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        # YAML 1.1 reads most JSON, but not all of it alike.
-        is_json = name.endswith(".json") or content.lstrip()[:1] == b"{"
-        return strictjson.read_object(content) if is_json else strictyaml.read_object(content)
+        return yamltext.read(content, is_json=name.endswith(".json"))
     except OSError as exc:
         raise CommandError(f"{name}: {exc.strerror}") from exc
     except Invalid as exc:
