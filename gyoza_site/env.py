@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -35,6 +36,8 @@ class Variable:
 
 
 REGISTRY: dict[str, Variable] = {}
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[a-z0-9.:\[\]_-]+")
 
 # The URLs of the servers that a running `make up` has embedded.
 _embedded: dict[str, str] = {}
@@ -93,6 +96,18 @@ def integer(
 def seconds(name: str, default: float, sentence: str, *, low: float = 0) -> float:
     """Read a duration in seconds, at least `low`."""
     return _within(name, _read(name, "seconds", default, sentence, _env.float), low, None)
+
+
+def origins(name: str, sentence: str) -> list[str]:
+    """Read a comma-separated list of origins as browsers spell them, or *; empty when unset."""
+    kind = "comma-separated list of scheme://host[:port]"
+    found = words(name, [], sentence)
+    REGISTRY[name] = Variable(name, kind, "", sentence)
+    for origin in found:
+        if origin != "*" and not _ORIGIN.fullmatch(origin):
+            # One that no browser sends would admit nobody, without a word.
+            raise ImproperlyConfigured(f"{name}: expected {kind}, got {origin!r}")
+    return found
 
 
 def words(name: str, default: Sequence[str], sentence: str) -> list[str]:

@@ -52,6 +52,10 @@ ALLOWED_HOSTS = env.words(
 CSRF_TRUSTED_ORIGINS = env.words(
     "GYOZA_TRUSTED_ORIGINS", [], "Origins (scheme://host) that may post admin forms."
 )
+GYOZA_CORS_ORIGINS = env.origins(
+    "GYOZA_CORS_ORIGINS",
+    "Origins (scheme://host[:port]) whose pages may call the API from a browser, without cookies; * for any.",
+)
 GYOZA_BEHIND_TLS = env.boolean(
     "GYOZA_BEHIND_TLS", False, "A TLS proxy stands in front: secure cookies, HSTS, redirects."
 )

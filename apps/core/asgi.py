@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.urls import Resolver404, get_resolver, resolve
 
-from apps.core import lifespan, memory, slim, websocket
+from apps.core import cors, lifespan, memory, slim, websocket
 from apps.core.threaded import ThreadedDjango
 
 if TYPE_CHECKING:
@@ -35,13 +35,18 @@ class Application:
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":
-            match = _data_plane_match(scope["path"], settings.ROOT_URLCONF)
-            if match is None:
-                await self._django(scope, receive, send)
-            else:
-                await slim.serve(match, scope, receive, send)
+            answer = await cors.admit(scope, send)
+            if answer is not None:
+                await self._serve(scope, receive, answer)
         else:
             await websocket.serve(socket_match(scope["path"]), scope, receive, send)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match = _data_plane_match(scope["path"], settings.ROOT_URLCONF)
+        if match is None:
+            await self._django(scope, receive, send)
+        else:
+            await slim.serve(match, scope, receive, send)
 
     async def _live(self, receive: Receive, send: Send) -> None:
         while True:
