@@ -30,9 +30,11 @@ APPS = Path(__file__).resolve().parent.parent
 
 @cache
 def statement(name: str) -> str:
-    """Return the text of `<app>/<function>` or `<app>/<part>/<function>`; raises FileNotFoundError if there is none."""
+    """Return `<app>/<function>` or `<app>/<part>/<function>` without comments; raises FileNotFoundError if there is none."""
     folder, _, function = name.rpartition("/")
-    return (APPS / folder / "sql" / f"{function}.sql").read_text("utf-8")
+    lines = (APPS / folder / "sql" / f"{function}.sql").read_text("utf-8").splitlines(keepends=True)
+    # psycopg parses what is longer than 4 KiB again at each execution.
+    return "".join([line for line in lines if not line.lstrip().startswith("--")])
 
 
 @dataclass(frozen=True, slots=True)
