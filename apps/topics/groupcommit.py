@@ -232,15 +232,24 @@ class Committer:
             error = exc
         finally:
             self._end(group)
-        for append, future in group.appends.items():
-            if future.done():
-                continue
-            outcome = outcomes.get(append, error)
-            if isinstance(outcome, Written):
-                future.set_result(outcome)
-            else:
-                future.set_exception(outcome)
-        _tell(outcomes)
+        try:
+            # First, so that Postgres reads for those who wait for news while the writers are answered.
+            _tell(outcomes)
+        finally:
+            _answer(group, outcomes, error)
+
+
+def _answer(
+    group: _Group, outcomes: Mapping[Append, Outcome | psycopg.Error], error: BaseException
+) -> None:
+    for append, future in group.appends.items():
+        if future.done():
+            continue
+        outcome = outcomes.get(append, error)
+        if isinstance(outcome, Written):
+            future.set_result(outcome)
+        else:
+            future.set_exception(outcome)
 
 
 def _tell(outcomes: Mapping[Append, object]) -> None:
