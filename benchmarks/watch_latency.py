@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import psutil
 import uvloop
 
 from benchmarks import load
@@ -114,8 +115,15 @@ def main() -> None:
         ready = context.Event()
         writing = context.Process(target=writer, args=(gyoza.url, ready))
         writing.start()
+        web = psutil.Process(gyoza.processes["web"].pid)
+        before, started = web.cpu_times(), time.monotonic()
         found = sorted(uvloop.run(watch(gyoza.url, ready)))
+        spent, seconds = web.cpu_times(), time.monotonic() - started
         writing.join()
+        print(
+            f"web took {spent.user - before.user:.1f} s in user mode and {spent.system - before.system:.1f} s"
+            f" in the kernel, of {seconds:.1f} s"
+        )
         print(gyoza.read_log("web").decode()[-1500:])
     assert found, "no record was heard in time"
     p50, p99 = (found[int(len(found) * share)] for share in (0.5, 0.99))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from apps.core.sse.outlet import EXTENSION
 from gyoza_site.asgi import application
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ async def opened(url: str, *, key: str | None = None, **headers: str) -> AsyncIt
     given = {"host": "localhost", **{k.replace("_", "-").lower(): v for k, v in headers.items()}}
     if key is not None:
         given["x-api-key"] = key
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "http_version": "1.1",
         "method": "GET",
@@ -125,6 +126,11 @@ async def opened(url: str, *, key: str | None = None, **headers: str) -> AsyncIt
                 answer.is_complete = True
                 answer.parts.put_nowait(None)
 
+    def push(part: bytes) -> bool:
+        answer.parts.put_nowait(part)
+        return True
+
+    scope["extensions"] = {EXTENSION: {"push": push}}
     serving = asyncio.create_task(application(scope, receive, send))
     serving.add_done_callback(lambda _: answer.parts.put_nowait(None))
     waiting = asyncio.create_task(begun.wait())

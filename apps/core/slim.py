@@ -16,6 +16,7 @@ from apps.core import intake
 from apps.core.headers import ScopeHeaders
 from apps.core.held import ANSWERS, BODIES, Held
 from apps.core.intake import ClientGone
+from apps.core.sse.outlet import EXTENSION
 from apps.core.sse.stream import StreamResponse
 
 if TYPE_CHECKING:
@@ -106,6 +107,10 @@ async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await _send_body(answer, b"" if is_head else answer.body, send)
     elif answer.streaming:
+        if isinstance(answer, StreamResponse) and answer.outlet is not None:
+            extension = scope.get("extensions", {}).get(EXTENSION)
+            if extension is not None:
+                answer.outlet.open(extension["push"])
         await stream(answer, receive, send, is_head=is_head)
     else:
         await send(head_of(answer))

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.conf import settings
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from apps.core.api import exception_handler
 from apps.core.errors import GyozaError, HeadTooLarge, Invalid
+from apps.stack.pushing import PushingProtocol
 
 if TYPE_CHECKING:
     import asyncio
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 MOST_HEAD_BYTES = 64 * 1024
 
 
-class HeadProtocol(HttpToolsProtocol):
+class HeadProtocol(PushingProtocol):
     """Refuses a head that is too long (431) or no HTTP (400), and gives up a client that doesn't finish one."""
 
     _is_in_head = False

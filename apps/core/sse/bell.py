@@ -18,6 +18,11 @@ class Bell:
         self._alarm: asyncio.TimerHandle | None = None
         self._alarm_at = self._due = 0.0
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Say whether the task waits, and has not been told yet that it needn't."""
+        return self._waiter is not None and not self._waiter.done()
+
     def ring(self) -> None:
         """Let `wait` return."""
         self._is_rung = True

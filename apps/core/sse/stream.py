@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
     from uuid import UUID
 
+    from apps.core.sse.outlet import Outlet
+
 log = logging.getLogger(__name__)
 
 RETRY_MS = 2000
@@ -85,12 +87,12 @@ def follow(
 
 
 async def follow_source(
-    source: Source, *, heartbeat: float = HEARTBEAT_SECONDS
+    source: Source, *, heartbeat: float = HEARTBEAT_SECONDS, outlet: Outlet | None = None
 ) -> AsyncGenerator[bytes]:
     """Yield the frames that a source has, until it says that the stream is over or the process stops.
 
     It is read again at every heartbeat: a lost wake-up costs time, never an event. No connection to Postgres is held
-    while waiting.
+    while waiting. Meanwhile others may tell its frames through `outlet`.
     """
     try:
         yield frames.retry(RETRY_MS)
@@ -112,6 +114,8 @@ async def follow_source(
             silence = time.monotonic() - silent_since
             if silence < heartbeat:
                 await source.wait(heartbeat - silence)
+                if outlet is not None:
+                    silent_since = max(silent_since, outlet.pushed_at)
             if time.monotonic() - silent_since >= heartbeat:
                 yield frames.comment("hb")
                 silent_since = time.monotonic()
@@ -128,6 +132,7 @@ class StreamResponse(Lasting, StreamingHttpResponse):
         *,
         charged_to: UUID | None = None,
         is_document: bool = False,
+        outlet: Outlet | None = None,
         **options: Any,
     ) -> None:
         Lasting.__init__(self, charged_to=charged_to)
@@ -136,6 +141,7 @@ class StreamResponse(Lasting, StreamingHttpResponse):
         self.is_document = is_document
         # Django wraps what it iterates twice; a frame needn't pass through that.
         self.parts = content
+        self.outlet = outlet
 
     def close(self) -> None:
         """End the answer, for Django's own handlers."""
@@ -147,12 +153,14 @@ def response(
     content: AsyncIterator[bytes],
     *,
     charged_to: UUID | None = None,
+    outlet: Outlet | None = None,
     cache_control: str = "no-cache",
 ) -> StreamResponse:
     """Return the answer that carries a stream, with the headers that keep proxies from buffering it."""
     return StreamResponse(
         content,
         charged_to=charged_to,
+        outlet=outlet,
         content_type=frames.CONTENT_TYPE,
         headers={"Cache-Control": cache_control, "X-Accel-Buffering": "no"},
     )

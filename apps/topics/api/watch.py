@@ -11,6 +11,7 @@ from apps.access import auth
 from apps.core.api.scope import PUBLIC
 from apps.core.dataplane import View, body_of, require_json, respond, token_of
 from apps.core.errors import Forbidden, Invalid, NotAcceptable, Unauthorized
+from apps.core.sse.outlet import Outlet
 from apps.core.sse.stream import response
 from apps.topics.api import bodies, params
 from apps.topics.api.answers import ms_since
@@ -79,9 +80,11 @@ class WatchStreamView(View):
         session = await sessions.get(wid)
         await _require_maker(request, session)
         told = decode_id(request.headers.get("Last-Event-ID") or "")
+        outlet = Outlet()
         return response(
-            streams.frames_of(session, told),
+            streams.frames_of(session, told, outlet),
             charged_to=session.key_id,
+            outlet=outlet,
             cache_control="no-store",
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from apps.core import lifespan
 from apps.core.sse.stream import Step
 from apps.topics.retention import Gap
 from apps.topics.watch import pages
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import KeysView, Mapping
 
     from apps.core.sse.bell import Bell
+    from apps.core.sse.outlet import Outlet
     from apps.topics.queries import JsonPage
     from apps.topics.watch.pages import Reading, Selection, Spot, Tail
     from apps.topics.watch.positions import Position
@@ -57,8 +59,17 @@ class Follower:
     Positions may be shared with other connections of a session, which then divide the records between them.
     """
 
-    def __init__(self, dialect: Dialect, bell: Bell, *, ends: bool = True) -> None:
+    def __init__(
+        self,
+        dialect: Dialect,
+        bell: Bell,
+        *,
+        ends: bool = True,
+        outlet: Outlet | None = None,
+    ) -> None:
         self._dialect = dialect
+        # Where records are told while nobody reads, if there is such a way.
+        self._outlet = outlet
         # Rung when there is something to read.
         self._bell = bell
         # Whether it is over when every topic is gone.
@@ -67,6 +78,8 @@ class Follower:
         self._topics: dict[str, _Followed] = {}
         self._pending: set[str] = set()
         self._is_stopped = False
+        # What the outlet did not take.
+        self._left: list[bytes] = []
         # Set with whatever is told; whoever stores positions resets it.
         self.has_moved = False
 
@@ -74,6 +87,11 @@ class Follower:
     def names(self) -> KeysView[str]:
         """The topics that are followed: alive, not a copy."""
         return self._topics.keys()
+
+    @property
+    def is_pushed(self) -> bool:
+        """Say whether records can be told without waking anybody."""
+        return self._outlet is not None and self._outlet.is_open
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -102,6 +120,38 @@ class Follower:
             self._pending.add(name)
             self._bell.ring()
 
+    def hand(self, name: str, reading: Reading) -> None:
+        """Tell what was read while the topic was waited for: at once if the client takes it, else as soon as it does."""
+        followed = self._topics.get(name)
+        if followed is None:
+            return
+        page = reading.page
+        if page is None or not page.count or not self._can_push(followed, reading, page):
+            self.wake(name)
+            return
+        self._pending.add(name)
+        # It waits for the next round even if that is due: so all are told in one.
+        told = self._tell_page(name, followed, reading, page, is_round=True)
+        self.has_moved = True
+        if self._outlet is None or not self._outlet.push(b"".join(told)):
+            self._left = told
+            self._bell.ring()
+        elif self._pending:
+            self._bell.ring()
+
+    def _can_push(self, followed: _Followed, reading: Reading, page: JsonPage) -> bool:
+        """Say whether a page is what would be told next if the stream's task looked now, and the task is asleep."""
+        position = followed.position
+        return (
+            self.is_pushed
+            and self._bell.is_waited_for
+            and not (self._pending or self._left or self._is_stopped or lifespan.is_draining())
+            and reading.after == position.seq <= page.marks.head
+            and page.topic_id == position.incarnation
+            and reading.selection == followed.selection
+            and reading.began >= followed.not_before
+        )
+
     def stop(self) -> None:
         """End the stream: another has taken its place."""
         self._is_stopped = True
@@ -109,6 +159,9 @@ class Follower:
 
     async def read(self) -> Step:
         """Return what there is to tell now: of the next topic that has something, a page at a time."""
+        if self._left and not self._is_stopped:
+            told, self._left = self._left, []
+            return Step(told, has_more=bool(self._pending), is_over=self._is_over)
         while self._pending and not self._is_stopped:
             one_of = iter(self._pending)
             name = next(one_of) if len(self._pending) == 1 else min(one_of, key=self._turn)
@@ -163,7 +216,13 @@ class Follower:
         return self._dialect.lost(name, gap, is_first=is_first)
 
     def _tell_page(
-        self, name: str, followed: _Followed, reading: Reading, page: JsonPage
+        self,
+        name: str,
+        followed: _Followed,
+        reading: Reading,
+        page: JsonPage,
+        *,
+        is_round: bool = False,
     ) -> list[bytes]:
         position, gap = followed.position, page.gap
         from_seq, position.head = position.seq, page.marks.head
@@ -186,7 +245,7 @@ class Follower:
         if not (has_changed or followed.is_caught_up):
             followed.is_caught_up = True
             told.append(self._dialect.caught_up(name, reading, page.marks.head))
-        if not has_changed or not followed.tail.is_rested:
+        if not has_changed or is_round or not followed.tail.is_rested:
             self._park(name, followed, reading)
         return told
 

@@ -34,9 +34,10 @@ log = logging.getLogger(__name__)
 _LATE_SECONDS = 1.0
 _KEPT_BYTES = 32 * 1024 * 1024
 _KEPT_PAGES = 1024
-# A round of frames takes a watcher 25 µs. Rounds so far apart take half of the process's time at most, leave
-# the other half to whoever writes what they tell, and carry more records each.
-_ROUND_SECONDS_PER_WATCHER = 50e-6
+# A round of frames takes 25 µs for a watcher that is woken, 10 for one whose frames are pushed. Rounds so far apart take
+# half of the process's time at most, leave the other half to whoever writes what they tell, and carry more records each.
+_WOKEN_SECONDS = 50e-6
+_PUSHED_SECONDS = 25e-6
 _CLOCK_SECONDS = 0.001
 # A lost wake-up costs no more than this.
 _POLL_SECONDS = 10.0
@@ -47,7 +48,10 @@ _tails: WeakKeyDictionary[asyncio.AbstractEventLoop, Tails] = WeakKeyDictionary(
 class Watcher(Protocol):
     """Who is told that there is something to see of a topic."""
 
+    @property
+    def is_pushed(self) -> bool: ...
     def wake(self, name: str) -> None: ...
+    def hand(self, name: str, reading: Reading) -> None: ...
 
 
 class Selection(msgspec.Struct, frozen=True):
@@ -72,6 +76,7 @@ class Reading:
     __slots__ = (
         "_done",
         "_parked",
+        "after",
         "began",
         "data",
         "ended_at",
@@ -79,10 +84,13 @@ class Reading:
         "has_failed",
         "made",
         "page",
+        "selection",
     )
 
-    def __init__(self, began: int) -> None:
+    def __init__(self, began: int, after: int, selection: Selection) -> None:
         self.began = began
+        self.after = after
+        self.selection = selection
         self.ended_at: float | None = None
         # None when there is no such topic.
         self.page: JsonPage | None = None
@@ -105,9 +113,11 @@ class Reading:
         await self._done.wait()
 
     def wake_when_done(self, name: str, watchers: Iterable[Watcher]) -> None:
-        """Have watchers look at their topic when there is something to see, and not before."""
+        """Have watchers see what it finds of their topic when it has, and not before."""
         if self.is_done:
-            _wake(name, watchers)
+            # Not handed to them: what they do with it may have led here.
+            for watcher in watchers:
+                watcher.wake(name)
         else:
             self._parked.append((name, watchers))
 
@@ -116,13 +126,9 @@ class Reading:
         self.ended_at = time.monotonic()
         self._done.set()
         for name, watchers in self._parked:
-            _wake(name, watchers)
+            for watcher in watchers:
+                watcher.hand(name, self)
         self._parked.clear()
-
-
-def _wake(name: str, watchers: Iterable[Watcher]) -> None:
-    for watcher in watchers:
-        watcher.wake(name)
 
 
 class Tail(Subscription):
@@ -169,8 +175,9 @@ class Tail(Subscription):
     def park(self, watcher: Watcher, spot: Spot, reading: Reading) -> None:
         """Wake a watcher when there is more than it has seen by a read."""
         self._parked.setdefault(spot, set()).add(watcher)
-        if self.has_changed_since(reading):
-            self._look_soon()
+        if self.has_changed_since(reading) and self._next_round is None:
+            # Not at once: the others that have seen as much are about to be parked here, too.
+            self._next_round = self._loop.call_at(self._next_round_at, self._look)
 
     def close(self) -> None:
         """Look no more."""
@@ -216,8 +223,11 @@ class Tail(Subscription):
     def _look(self) -> None:
         self._next_round = None
         parked, self._parked = self._parked, {}
-        count = sum(map(len, parked.values()))
-        self._next_round_at = asyncio.get_running_loop().time() + count * _ROUND_SECONDS_PER_WATCHER
+        rest = 0.0
+        for watchers in parked.values():
+            pushed = sum([watcher.is_pushed for watcher in watchers])
+            rest += pushed * _PUSHED_SECONDS + (len(watchers) - pushed) * _WOKEN_SECONDS
+        self._next_round_at = self._loop.time() + rest
         for (after, selection), watchers in parked.items():
             self.read(after, selection, not_before=0).wake_when_done(self.name, watchers)
 
@@ -274,7 +284,8 @@ class Tails:
     def begin(self, tail: Tail, key: tuple[str, int, Selection]) -> Reading:
         """Start a read that others may join."""
         self._drop_old()
-        reading = Reading(self.tick())
+        _, after, selection = key
+        reading = Reading(self.tick(), after, selection)
         self._kept_bytes -= _size(self.readings.pop(key, None))
         self.readings[key] = reading
         task = asyncio.create_task(self._read(tail, key, reading))

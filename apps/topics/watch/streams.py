@@ -27,6 +27,7 @@ from apps.topics.watch.newcomers import MAX_TOPICS, Newcomers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from apps.core.sse.outlet import Outlet
     from apps.core.sse.stream import Step
     from apps.topics.watch.positions import Position, Told
     from apps.topics.watch.sessions import Opening, Session
@@ -43,16 +44,20 @@ _ENDED_SECONDS = 0.05
 _keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, Keeper] = WeakKeyDictionary()
 
 
-def frames_of(session: Session, told: dict[str, Told] | None) -> AsyncIterator[bytes]:
-    """Yield the frames of a session, from where its client says it was told to."""
-    return follow_source(_Stream(session, told), heartbeat=session.subscription.heartbeat_ms / 1000)
+def frames_of(
+    session: Session, told: dict[str, Told] | None, outlet: Outlet
+) -> AsyncIterator[bytes]:
+    """Yield the frames of a session, from where its client says it was told to, or push them through `outlet`."""
+    heartbeat = session.subscription.heartbeat_ms / 1000
+    return follow_source(_Stream(session, told, outlet), heartbeat=heartbeat, outlet=outlet)
 
 
 class _Stream:
     """A stream of a session."""
 
-    def __init__(self, session: Session, told: dict[str, Told] | None) -> None:
+    def __init__(self, session: Session, told: dict[str, Told] | None, outlet: Outlet) -> None:
         self._session = session
+        self._outlet = outlet
         self._told = told
         self._keeper = _keepers.setdefault(asyncio.get_running_loop(), Keeper())
         self._live: _Live | None = None
@@ -66,7 +71,9 @@ class _Stream:
             return None  # gone, or taken over, at this very moment
         subscription = self._session.subscription
         self._dialect = Frames(live.positions)
-        self._follower = Follower(self._dialect, self._bell, ends=not subscription.ranges)
+        self._follower = Follower(
+            self._dialect, self._bell, ends=not subscription.ranges, outlet=self._outlet
+        )
         self._follower.add(live.positions, subscription.selection)
         live.followers.add(self._follower)
         self._live = live

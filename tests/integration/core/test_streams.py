@@ -10,6 +10,7 @@ import pytest
 
 from apps.core.errors import Throttled
 from apps.core.sse import connections
+from apps.core.sse.outlet import Outlet
 from apps.core.sse.stream import Step, StreamResponse, follow_source
 
 if TYPE_CHECKING:
@@ -78,6 +79,27 @@ def test_news_that_bring_no_frame_do_not_put_the_heartbeat_off():
     parts = heard(news, Step([]), Step([]), Step([]), Step([], is_over=True))
     assert parts == [b"retry: 2000\n\n", b": hb\n\n"]
     assert news.asked == sorted(news.asked, reverse=True)
+
+
+def test_what_is_pushed_puts_the_heartbeat_off():
+    outlet = Outlet()
+    outlet.open(lambda part: True)
+
+    class Pushing(Silence):
+        async def wait(self, timeout: float) -> bool:
+            news = await super().wait(timeout)
+            # At the last moment, the first time.
+            if len(self.asked) == 1:
+                assert outlet.push(b"data: 1\n\n")
+            return news
+
+    news = Pushing(False, False)
+    news.steps = [Step([]), Step([]), Step([], is_over=True)]
+
+    async def scene() -> list[bytes]:
+        return [part async for part in follow_source(news, heartbeat=0.01, outlet=outlet)]
+
+    assert asyncio.run(scene()) == [b"retry: 2000\n\n", b": hb\n\n"]
 
 
 async def _frames() -> AsyncIterator[bytes]:
