@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 LOOKS = 2
 # A pull worker may set no limit on its runs; one claim still has one.
 MOST_PER_CLAIM = 1000
+# Among how many runs that a worker could hold one is looked for that starves: as many as a claim may look at.
+MOST_FRONT = LOOKS * MOST_PER_CLAIM
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +246,7 @@ def _find_starving_run(
         vram_frees=[free.vram_mb[one] for one in gpu_ids],
         prefixes=list(sight.prefixes),
         owner=sight.owner,
+        most=MOST_FRONT,
     ).rows
     return rows[0] if rows else None
 

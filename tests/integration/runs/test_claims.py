@@ -168,6 +168,41 @@ def test_two_workers_at_once_never_get_the_same_run():
     assert set(everything) | set(rest) == wanted
 
 
+def test_a_starving_run_is_looked_for_at_the_front_alone():
+    """However many wait behind it: each claim of a worker that is partly busy asks."""
+    insert_runs(
+        [
+            Run(id=ids.uuid7(), executor="process", command=["true"], priority=number % 7, cpu=cpu)
+            for number in range(scheduling.MOST_FRONT + 500)
+            for cpu in (1, None)
+        ]
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE runs_run")
+        cursor.execute(
+            f"EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {sql.statement('runs/find_starving_run')}",
+            {
+                "waiting_since": clock.now(),
+                "executors": ["process", "python"],
+                "tags": [],
+                "cpu_total": 2,
+                "ram_mb_total": 4000,
+                "cpu_free": 1,
+                "ram_mb_free": 4000,
+                "gpu_ids": [],
+                "vram_totals": [],
+                "vram_frees": [],
+                "prefixes": [],
+                "owner": "",
+                "most": scheduling.MOST_FRONT,
+            },
+        )
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    (scan,) = [line for line in plan.splitlines() if "run_demanding" in line]
+    assert f"rows={scheduling.MOST_FRONT}" in scan
+    assert "Sort" not in plan.partition("Subquery Scan")[2]
+
+
 def test_a_claim_walks_the_index_however_many_wait():
     """Nothing is switched off: the planner must prefer it by itself, with a queue of thousands."""
     insert_runs(
