@@ -6,7 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
-from apps.core import clock
+from apps.core import clock, jsonb
 
 
 class DefinitionQuerySet(models.QuerySet["Definition"]):
@@ -35,11 +35,11 @@ class Definition(models.Model):
     command = ArrayField(models.TextField(), null=True, blank=True)
     python = models.TextField(null=True, blank=True)
     env = models.JSONField(default=dict, blank=True)
-    input_specs = models.JSONField(default=dict, blank=True)
+    input_specs = jsonb.Field(default=dict, blank=True)
     output_specs = models.JSONField(default=dict, blank=True)
     constraints = models.JSONField(default=dict, blank=True)
-    retry_policy = models.JSONField(default=dict, blank=True)
-    event_delivery = models.JSONField(default=dict, blank=True)
+    retry_policy = jsonb.Field(default=dict, blank=True)
+    event_delivery = jsonb.Field(default=dict, blank=True)
     timeout_s = models.FloatField(null=True, blank=True, default=3600)
     created_at = models.DateTimeField(default=clock.now)
     # Rises with every deployment of any definition: "latest" is the highest of a name, whatever the clock does.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from django.db import transaction
 
-from apps.core import clock, ids, sql
+from apps.core import clock, ids, jsonb, sql
 from apps.core.errors import IllegalTransition, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
@@ -255,8 +255,8 @@ def _close_spaces(together: Sequence[Moves]) -> None:
 def _write_rows(together: Sequence[Moves]) -> None:
     sql.run_bound(
         "pipelines/write_executions",
-        executions=_encode([moves.row() for moves in together]).decode(),
-        stages=_encode([row for moves in together for row in moves.stage_rows()]).decode(),
+        executions=jsonb.encode([moves.row() for moves in together]),
+        stages=jsonb.encode([row for moves in together for row in moves.stage_rows()]),
     )
 
 
@@ -392,8 +392,8 @@ def create(together: Sequence[Moves]) -> None:
     ]
     sql.run_bound(
         "pipelines/insert_executions",
-        executions=_encode(executions).decode(),
-        stages=_encode(stages).decode(),
+        executions=jsonb.encode(executions),
+        stages=jsonb.encode(stages),
     )
     storage.open_spaces(
         [

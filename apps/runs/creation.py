@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from apps.core import sql
+from apps.core import jsonb, sql
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,6 +21,6 @@ _COLUMNS = (
 def insert_runs(runs: Sequence[Run]) -> None:
     """Store runs that have just been made, all of them PENDING, in the surrounding transaction."""
     rows = [{column: getattr(run, column) for column in _COLUMNS} for run in runs]
-    sql.run_bound("runs/insert_runs", runs=msgspec.json.encode(rows).decode())
+    sql.run_bound("runs/insert_runs", runs=jsonb.encode(rows))
     for run in runs:
         run._state.adding = False

@@ -6,7 +6,7 @@ from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
 
-from apps.core import clock, ids
+from apps.core import clock, ids, jsonb
 from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState, WorkerKind, WorkerState
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class Run(models.Model):
     )
     attributes = models.JSONField(default=dict, blank=True, help_text="event_delivery.attributes")
     timeout_s = models.FloatField(null=True, blank=True)
-    metadata = models.JSONField(default=dict, blank=True)
+    metadata = jsonb.Field(default=dict, blank=True)
     execution_id = models.UUIDField(null=True, blank=True)
     step = models.TextField(null=True, blank=True)
     created_by = models.TextField(default="", blank=True)

@@ -17,7 +17,7 @@ from uuid import UUID, uuid4
 import msgspec
 from django.db import transaction
 
-from apps.core import clock, sql
+from apps.core import clock, jsonb, sql
 from apps.core.errors import IllegalTransition, NotFound
 from apps.core.sse import wakeups
 from apps.runs import backoff
@@ -204,9 +204,9 @@ class Batch:
             return
         sql.run_bound(
             "runs/write_moves",
-            runs=_encode([self._runs[one].row() for one in sorted(self._changed)]).decode(),
-            attempts=_encode(self._attempts).decode(),
-            events=_encode(self._events).decode(),
+            runs=jsonb.encode([self._runs[one].row() for one in sorted(self._changed)]),
+            attempts=jsonb.encode(self._attempts),
+            events=jsonb.encode(self._events),
             log_runs=[piece.run_id for piece in self._logs],
             log_attempts=[piece.attempt for piece in self._logs],
             log_starts=[piece.start for piece in self._logs],
