@@ -48,3 +48,24 @@ def monte_carlo_pi(inputs: dict[str, Any]) -> dict[str, Any]:
         if step == 5 and thrown:
             gyoza_op.info("halfway", estimate=4 * inside / thrown)
     return {"pi": 4 * inside / samples, "samples": samples}
+
+
+def check_order(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Refuse an order of nothing, and add up the others."""
+    order = inputs["order"]
+    if not order["items"]:
+        raise ValueError(f"order {order['id']} has no items")
+    total = sum(item["price"] * item["count"] for item in order["items"])
+    return {"id": order["id"], "items": order["items"], "total": total}
+
+
+def pack_item(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Put one item of an order into a parcel."""
+    item = inputs["item"]
+    print(f"packing {item['count']} × {item['name']}")
+    return {"parcel": f"{item['count']}x {item['name']}"}
+
+
+def charge(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Take the money for an order."""
+    return {"receipt": f"R-{inputs['order']}", "paid": inputs["total"]}

@@ -41,6 +41,15 @@ def post(path: str, body: JSON, *, timeout: float = 10) -> JSON:
     return _send(urllib.request.Request(base_url() + path, data=data), timeout)  # noqa: S310  our own URL
 
 
+def put(path: str, body: JSON, *, timeout: float = 10) -> JSON:
+    """Put a JSON object in the place of what is there and return the answer; raises Refused."""
+    data = json.dumps(body).encode("utf-8")
+    return _send(
+        urllib.request.Request(base_url() + path, data=data, method="PUT"),  # noqa: S310  our own URL
+        timeout,
+    )
+
+
 def _send(request: urllib.request.Request, timeout: float) -> JSON:
     request.add_header("Content-Type", "application/json")
     key = os.environ.get("GYOZA_API_KEY")
@@ -62,7 +71,11 @@ def _send(request: urllib.request.Request, timeout: float) -> JSON:
 
 
 def _reason(exc: urllib.error.HTTPError) -> str:
+    """Return what is wrong, in either of the service's formats."""
     try:
-        return f"{exc.code} {json.load(exc)['error']['message']}"
+        answer = json.load(exc)
+        return (
+            f"{exc.code} {answer['detail'] if 'detail' in answer else answer['error']['message']}"
+        )
     except (ValueError, KeyError, TypeError):
         return f"{exc.code} {exc.reason}"

@@ -17,10 +17,12 @@ import psycopg
 import redis
 from django.conf import settings
 
-from apps.stack import client, ports, processes, showcase, sockets
+from apps.stack import client, ports, processes, sockets
 from apps.stack.children import record_of, stop_left_over
 from apps.stack.errors import CannotStart
 from apps.stack.postgres import Postgres
+from apps.stack.showcase import show
+from apps.stack.showcase.card import card
 from apps.stack.supervisor import Stopped, Supervisor
 from apps.stack.terminal import Terminal
 from apps.stack.valkey import Valkey
@@ -85,7 +87,7 @@ class Stack:
             if with_showcase:
                 self._present()
             else:
-                self.terminal.line(showcase.card(self.terminal))
+                self.terminal.line(card(self.terminal))
             self.supervisor.watch()
         except Stopped:
             pass
@@ -115,7 +117,7 @@ class Stack:
     def _present(self) -> None:
         # In a thread of its own, so that a child that dies meanwhile is restarted, and Ctrl-C is heard.
         arguments = [self.terminal, lambda: self.supervisor.is_asked_to_stop]
-        threading.Thread(target=showcase.run, args=arguments, name="showcase", daemon=True).start()
+        threading.Thread(target=show.run, args=arguments, name="showcase", daemon=True).start()
 
     def _stop(self) -> None:
         if self.supervisor.is_asked_to_stop:

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from apps.stack.showcase import describe
+from apps.stack.showcase.runs import describe
 from apps.stack.terminal import Terminal
 
 

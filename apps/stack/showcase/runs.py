@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -33,64 +31,8 @@ PATIENCE_S = 60
 WAIT_S = 5
 
 
-def run(terminal: Terminal, is_over: Callable[[], bool] = lambda: False) -> None:
-    """Show everything, then the card; a service that refuses is reported, never raised."""
-    try:
-        _show(terminal, is_over)
-    except client.Refused as refused:
-        if is_over():
-            return
-        if refused.status in {401, 403}:
-            terminal.line(
-                "\n  API keys are in use, so the examples are left out (GYOZA_API_KEY=… runs them)."
-            )
-        else:
-            terminal.line(f"\n  {terminal.paint('bad', '✗')} The examples did not run: {refused}")
-    if not is_over():
-        terminal.line(card(terminal))
-
-
-def card(terminal: Terminal) -> str:
-    """Return where to look, what to try next and how to stop."""
-    url = client.base_url()
-    strong, quiet = partial(terminal.paint, "strong"), partial(terminal.paint, "quiet")
-    body = """'{"inputs": {"samples": 2000000}}'"""
-    logs = settings.GYOZA_HOME / "logs"
-    where = os.path.relpath(logs) if logs.is_relative_to(settings.BASE_DIR) else str(logs)
-    key = ' -H "X-API-Key: $KEY"' if _asks_for_key() else ""
-    # An embedded database is found by itself.
-    given = "with this DATABASE_URL, " if os.environ.get("DATABASE_URL") else ""
-    advice = f"make an account first, {given}in another terminal:"
-    return "\n".join(
-        [
-            "",
-            f"  {strong('Gyoza is up')}  {strong(terminal.paint('accent', url))}",
-            "",
-            f"  Look      {url}/admin/     operators' view",
-            f"            {url}/runs       runs; also /definitions, /workers",
-            f"            {url}/api/docs   the whole API",
-            f"  Try       curl {url}/definitions/monte-carlo-pi/runs \\",
-            f"              -H 'Content-Type: application/json'{key} -d {body}",
-            f"  Follow    curl{key} '{url}/events?topic={TOPIC}&wait=30'",
-            f"  Admin     {quiet(advice)} .venv/bin/python manage.py createsuperuser",
-            f"  Logs      {where}/",
-            f"  Stop      Ctrl-C {quiet('(your data is kept)')}",
-            "",
-        ]
-    )
-
-
-def _asks_for_key() -> bool:
-    if os.environ.get("GYOZA_API_KEY"):
-        return True
-    try:
-        client.get("/runs?limit=1")
-    except client.Refused as refused:
-        return refused.status in {401, 403}
-    return False
-
-
-def _show(terminal: Terminal, is_over: Callable[[], bool]) -> None:
+def show(terminal: Terminal, is_over: Callable[[], bool]) -> None:
+    """Register the ops, run them, and print what each has given. Raises Refused."""
     names = [
         _register(path)
         for path in sorted((settings.BASE_DIR / "examples/definitions").glob("*.json"))
