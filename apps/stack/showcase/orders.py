@@ -34,6 +34,7 @@ ORDERS: list[JSON] = [
 PATIENCE_S = 60
 # Short enough that the end of the process is noticed, long enough to be a long poll.
 WAIT_MS = 5_000
+PAUSE_S = 0.1
 
 
 def show(terminal: Terminal, is_over: Callable[[], bool]) -> None:
@@ -93,8 +94,7 @@ def _follow(after: int, mine: range, is_over: Callable[[], bool]) -> Iterator[tu
     while unfinished and not is_over():
         if time.monotonic() > deadline:
             raise client.Refused(0, f"no end after {PATIENCE_S} s; see the worker's log")
-        body = {"from_seq": after, "wait_ms": WAIT_MS}
-        page = client.post(f"/v0/topics/{EVENTS}/diff", body, timeout=WAIT_MS / 1000 + 10)
+        page = _page(after)
         after = page["next_from_seq"]
         for record in page["records"]:
             event = record["data"]
@@ -106,6 +106,18 @@ def _follow(after: int, mine: range, is_over: Callable[[], bool]) -> Iterator[tu
                 continue
             yield event, order
             unfinished -= event["stage"] is None
+
+
+def _page(after: int) -> JSON:
+    body = {"from_seq": after, "wait_ms": WAIT_MS}
+    try:
+        return client.post(f"/v0/topics/{EVENTS}/diff", body, timeout=WAIT_MS / 1000 + 10)
+    except client.Refused as refused:
+        if refused.status != HTTPStatus.NOT_FOUND:
+            raise
+        # The first execution of all makes the topic.
+        time.sleep(PAUSE_S)
+        return {"records": [], "next_from_seq": after}
 
 
 def _order_of(execution_id: str, mine: range) -> str | None:
