@@ -151,6 +151,10 @@ def test_it_shows_each_step_and_the_showcase(up: Up):
     assert "PROGRESS   50 %" in text
     assert text.count("COMPLETED") == 4
     assert '{"attempts": 3}' in text
+    assert "Pipeline  orders was applied and listens" in text
+    assert re.search(r"order A-1 +ship +completed", text)
+    assert re.search(r"order A-2 +charge +skipped", text)
+    assert text.count("the whole  completed") == 2
     assert f"curl http://127.0.0.1:{up.port}/definitions/monte-carlo-pi/runs" in text
 
 
@@ -192,13 +196,15 @@ def test_manage_py_finds_the_embedded_postgres(up: Up):
 def test_it_stops_cleanly_and_goes_on_with_the_data(own_clone: Path):
     first = Up(own_clone)
     first.wait_for("Ctrl-C")
-    runs = len(first.get("/runs")["data"])
+    runs = len(first.get("/runs?limit=100")["data"])
     assert first.stop() == 0
     assert "your data is kept" in first.text().lower()
 
-    second = Up(own_clone, "--no-showcase")
+    second = Up(own_clone)
     assert "up to date" in second.wait_for("Ctrl-C")
-    assert len(second.get("/runs")["data"]) == runs
+    assert "Pipeline  orders is listening" in second.text()
+    assert second.get("/api/v1/pipelines/orders")["version"] == "1"
+    assert len(second.get("/runs?limit=100")["data"]) == 2 * runs
 
     # Killed itself, it leaves nothing that the next one would stumble over.
     family = second.family()
@@ -207,7 +213,7 @@ def test_it_stops_cleanly_and_goes_on_with_the_data(own_clone: Path):
     third = Up(own_clone, "--no-showcase", port=second.port)
     third.wait_for("Ctrl-C")
     psutil.wait_procs(family, timeout=PATIENCE_S)
-    assert len(third.get("/runs")["data"]) == runs
+    assert len(third.get("/runs?limit=100")["data"]) == 2 * runs
     assert third.stop() == 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from functools import partial
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 
 from apps.stack import client
-from apps.stack.showcase import runs
+from apps.stack.showcase import orders, runs
 
 if TYPE_CHECKING:
     from apps.stack.terminal import Terminal
@@ -20,6 +21,7 @@ def card(terminal: Terminal) -> str:
     url = client.base_url()
     strong, quiet = partial(terminal.paint, "strong"), partial(terminal.paint, "quiet")
     body = """'{"inputs": {"samples": 2000000}}'"""
+    order = f"'{json.dumps({'records': [{'data': orders.ORDERS[-1]}]})}'"
     logs = settings.GYOZA_HOME / "logs"
     where = os.path.relpath(logs) if logs.is_relative_to(settings.BASE_DIR) else str(logs)
     key = ' -H "X-API-Key: $KEY"' if _asks_for_key() else ""
@@ -33,9 +35,12 @@ def card(terminal: Terminal) -> str:
             "",
             f"  Look      {url}/admin/     operators' view",
             f"            {url}/runs       runs; also /definitions, /workers",
+            f"            {url}/api/v1/executions/  what pipelines have done",
             f"            {url}/api/docs   the whole API",
             f"  Try       curl {url}/definitions/monte-carlo-pi/runs \\",
             f"              -H 'Content-Type: application/json'{key} -d {body}",
+            f"  Order     curl {url}/v0/topics/{orders.PIPELINE} \\",
+            f"              -H 'Content-Type: application/json'{key} -d {order}",
             f"  Follow    curl{key} '{url}/events?topic={runs.TOPIC}&wait=30'",
             f"  Admin     {quiet(advice)} .venv/bin/python manage.py createsuperuser",
             f"  Logs      {where}/",
