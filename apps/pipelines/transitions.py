@@ -209,7 +209,7 @@ def locked(execution_id: UUID) -> Iterator[Moves]:
 def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[list[Moves]]:
     """Do as `locked` for several executions, and for at most `due` that are due and nobody else is at.
 
-    Those that are gone are missing.
+    Those that are gone are missing. Raises topics' Refused if a message has no room; then nothing is written.
     """
     with transaction.atomic():
         # Waits for the ones it was told of, in one order; never for those that are merely due. no_key: stages reference them.
@@ -236,7 +236,10 @@ def _write(together: Sequence[Moves]) -> None:
         _write_rows(together)
     if messages or events:
         # One statement for all of them: their topics are locked in one order.
-        seqs = topics.append_events([*(message for message, _ in messages), *events])
+        seqs = topics.append_events(
+            [*(message for message, _ in messages), *events],
+            refusable={message.topic for message, _ in messages},
+        )
         for (_, outputs), seq in zip(messages, seqs, strict=False):
             outputs["seq"] = seq
     if messages:

@@ -19,6 +19,7 @@ from apps.pipelines import (
     messages,
     queries,
     starting,
+    steprun,
 )
 from apps.pipelines.conditions import Condition
 from apps.pipelines.errors import NoEventOption, TriggerNotStarted
@@ -142,7 +143,7 @@ def try_message(*, pipeline_id: str, message: JSON, caller: Caller) -> Trial:
     reason = filters.refusal(plan.trigger.filters, seen)
     if reason is None and messages.hops_of(seen) >= messages.MOST_HOPS:
         reason = "loop"
-    steps = {} if reason else advancing.first_inputs(plan, pipeline, chosen, seen)
+    steps = {} if reason else steprun.first_inputs(plan, pipeline, chosen, seen)
     return Trial(matched=reason is None, reason=reason, trigger=seen, steps=steps)
 
 

@@ -16,9 +16,9 @@ from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
 from apps.topics import batch, eviction
 from apps.topics.config import TopicConfig
-from apps.topics.errors import RecordTooLarge, TopicFull, TopicNotFound
+from apps.topics.errors import TopicNotFound
 from apps.topics.names import is_topic_name
-from apps.topics.room import Room
+from apps.topics.room import refusal
 from apps.topics.vitals import commits
 
 if TYPE_CHECKING:
@@ -272,13 +272,10 @@ class Trial:
 
     def _refusal(self, append: Append, topic: dict[str, Any]) -> GyozaError | None:
         """§8.3, then the quota."""
-        count, size = len(append.records), append.size
-        room = Room.of(topic)
-        if room.can_never_take(count, size):
-            return RecordTooLarge(f"{append.topic} can never hold that much")
-        if room.is_full_for(count, size):
-            return TopicFull.of(topic)
-        if self.bytes_left is not None and size > self.bytes_left:
+        refused = refusal(topic, len(append.records), append.size)
+        if refused is not None:
+            return refused
+        if self.bytes_left is not None and append.size > self.bytes_left:
             return Throttled(
                 "the log is full",
                 limit="max_total_bytes",

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from apps.topics.errors import RecordTooLarge, TopicFull
 from apps.topics.states import Discard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from apps.core.errors import GyozaError
 
 
 @dataclass(slots=True)
@@ -46,3 +49,11 @@ class Room:
         """Count what is being written."""
         self.records += records
         self.bytes += size
+
+
+def refusal(topic: Mapping[str, Any], records: int, size: int) -> GyozaError | None:
+    """Return why a topic, by its columns, does not take so much at once; None if it does."""
+    room = Room.of(topic)
+    if room.can_never_take(records, size):
+        return RecordTooLarge(f"{topic['name']} can never hold that much", topic=topic["name"])
+    return TopicFull.of(topic) if room.is_full_for(records, size) else None

@@ -13,7 +13,7 @@ from apps.access import services as access
 from apps.core import pgarray, sql
 from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, eviction, listeners, queries, removal
+from apps.topics import batch, eviction, listeners, queries, removal, room
 from apps.topics.batch import Record
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExists, TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from apps.access.auth import Caller
+    from apps.core.errors import GyozaError
     from apps.topics.batch import Placed
     from apps.topics.predicates import TagPredicate
     from apps.topics.removal import Removed
@@ -47,6 +48,14 @@ class NewEvent:
     node: str | None = None
     meta: str | None = None
     kind: int = RecordKind.MESSAGE
+
+
+class Refused(Exception):
+    """A topic that rejects has no room for what was to be appended; nothing of it was."""
+
+    def __init__(self, topic: str, error: GyozaError) -> None:
+        super().__init__(f"{error.code}: {error.message}")
+        self.topic = topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,12 +167,15 @@ def delete_records(
     return removed
 
 
-def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> list[int]:
+def append_events(
+    records: Sequence[NewEvent], *, ensure: bool = True, refusable: Collection[str] = ()
+) -> list[int]:
     """Append records to their topics, in this order within each, inside the caller's transaction; return their seqs.
 
     Call it last: from here to commit the topics are locked, and every other writer to them waits. Missing topics
     are created (`ensure`), else their records are dropped (seq 0). A full topic that rejects takes these all the same: what
-    has happened can't be refused. Readers are woken after commit.
+    has happened can't be refused. What can is written to topics named in `refusable`; raises Refused for the first of
+    them that has no room. Readers are woken after commit.
     """
     batches: dict[str, list[Record]] = {}
     for event in records:
@@ -172,6 +184,8 @@ def append_events(records: Sequence[NewEvent], *, ensure: bool = True) -> list[i
         return []
     if ensure:
         ensure_topics(batches)
+    if refusable:
+        _require_room(batches, refusable)
     placed = _append(batches)
     lost = batches.keys() - placed.keys()
     if lost and ensure:
@@ -323,6 +337,16 @@ def _carry_out(
             match=None if match is None else msgspec.json.encode(match.wire()).decode(),
         )
     return removed
+
+
+def _require_room(batches: dict[str, list[Record]], refusable: Collection[str]) -> None:
+    # All of them are locked, in the order in which the append locks them.
+    locked = eviction.lock_settled_now(batches)
+    for name in sorted(locked.keys() & set(refusable)):
+        size = sum(record.size for record in batches[name])
+        error = room.refusal(locked[name], len(batches[name]), size)
+        if error is not None:
+            raise Refused(name, error)
 
 
 def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:

@@ -1,0 +1,104 @@
+"""The run that does a step: what its document, its op and what it reads of other steps make of it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from apps.access.auth import Caller
+from apps.definitions import queries as definitions
+from apps.definitions import services as definition_services
+from apps.pipelines import expressions
+from apps.pipelines.errors import ExpressionFailed
+from apps.runs import services as runs
+from apps.runs.services import RunSpec
+
+if TYPE_CHECKING:
+    from apps.definitions.models import Definition
+    from apps.pipelines.models import Execution, Pipeline, Version
+    from apps.pipelines.plans import Plan, Step
+
+JSON = Any
+
+
+class StepFailed(Exception):
+    """A step can't be done; the message says why."""
+
+
+def run_spec(execution: Execution, step: Step, scope: dict[str, JSON]) -> RunSpec:
+    """Return the run that does a step. Raises StepFailed, ExpressionFailed."""
+    inputs = runs.clean(expressions.fill(step.inputs, scope))
+    work = step.work
+    if work.op is not None:
+        definition = _definition(execution, step)
+        spec = replace(runs.spec_of(definition), inputs=filled(definition.input_specs, inputs))
+    else:
+        spec = RunSpec(
+            image=work.image,
+            command=work.command,
+            python=work.python,
+            env=step.env,
+            inputs=inputs,
+            output_specs=step.output_specs,
+        )
+    return replace(overridden(step, spec), execution_id=execution.id, step=step.name)
+
+
+def _definition(execution: Execution, step: Step) -> Definition:
+    wanted = (step.work.op or "", step.work.op_version)
+    maker = Caller(name="pipeline", scopes=frozenset(), prefixes=tuple(execution.prefixes))
+    found = definitions.find_definitions(wanted=[wanted], caller=maker)
+    if wanted not in found:
+        raise StepFailed(f"there is no op {'@'.join(part for part in wanted if part)} any more")
+    return found[wanted]
+
+
+def overridden(step: Step, spec: RunSpec) -> RunSpec:
+    """Return the run with what the step itself says of priority, constraints, retries and time."""
+    if step.priority is not None:
+        spec = replace(spec, priority=step.priority)
+    if step.retry_policy is not None:
+        spec = replace(spec, retry_policy=step.retry_policy)
+    if step.has_timeout:
+        spec = replace(spec, timeout_s=step.timeout_s)
+    if step.constraints is not None:
+        spec = replace(spec, **step.constraints)
+    return spec
+
+
+def filled(specs: Any, inputs: dict[str, JSON]) -> dict[str, JSON]:
+    """Return inputs with defaults. Raises StepFailed naming every one that does not fit."""
+    with_defaults, errors = definition_services.fill_inputs(specs, inputs)
+    if errors:
+        listed = "; ".join(f"{name} {message}" for name, message in errors)
+        raise StepFailed(f"{listed}; it was given {expressions.shape(inputs)}")
+    return with_defaults
+
+
+def first_inputs(
+    plan: Plan, pipeline: Pipeline, version: Version, trigger: JSON
+) -> dict[str, JSON]:
+    """Return the inputs of the steps that a message would start at once; what fails says so in its place."""
+    scope = {
+        "trigger": trigger,
+        "inputs": {},
+        "steps": {},
+        "execution": {
+            "id": None,
+            "tag": None,
+            "pipeline_id": pipeline.id,
+            "pipeline_version": str(version.number),
+            "attempt": 1,
+            "metadata": {},
+        },
+    }
+    found: dict[str, JSON] = {}
+    for step in plan.steps:
+        if step.needs:
+            continue
+        try:
+            if step.when is None or expressions.is_true(expressions.evaluate(step.when, scope)):
+                found[step.name] = expressions.fill(step.inputs, scope)
+        except ExpressionFailed as exc:
+            found[step.name] = {"error": exc.message}
+    return found
