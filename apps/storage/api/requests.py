@@ -54,7 +54,8 @@ def key_of(request: HttpRequest, *, below: bytes = b"") -> Key:
     head, found, key = raw.partition(b"?")[0].partition(OBJECTS)
     if head or not found:
         raise Invalid.of([("key", "must follow a path that is written as it is")], where="path")
-    return keys.read_key(key.removesuffix(below))
+    # Both forms of what stands behind a key are answered; of the key itself, a slash at its end is no part.
+    return keys.read_key(key.removesuffix(b"/").removesuffix(below) if below else key)
 
 
 def new_object(request: HttpRequest, key: Key, caller: Caller) -> NewObject:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from django.urls import path, register_converter
 
-from apps.storage.api import objects
+from apps.core.api.slashes import slashed
+from apps.storage.api import listing_views, objects
 
 
 class KeyConverter:
@@ -24,5 +25,11 @@ register_converter(KeyConverter, "key")
 app_name = "storage"
 
 urlpatterns = [
+    slashed("api/v1/storage/objects", listing_views.ObjectListView.as_view(), name="object-list"),
+    slashed(
+        "api/v1/storage/objects/<key:key>/metadata",
+        listing_views.ObjectMetadataView.as_view(),
+        name="object-metadata",
+    ),
     path("api/v1/storage/objects/<key:key>", objects.ObjectView.as_view(), name="object"),
 ]
