@@ -47,6 +47,11 @@ app.conf.beat_schedule = {
         "options": {"expires": 1},
     },
     "topics.trim_gaps": {"task": "topics.trim_gaps", "schedule": 60.0, "options": {"expires": 60}},
+    "storage.sweep_leftovers": {
+        "task": "storage.sweep_leftovers",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "access.trim_idempotency": {"task": "access.trim_idempotency", "schedule": 600.0},
 }
 

@@ -484,6 +484,12 @@ GYOZA_STORAGE_EVENT_DAYS = env.integer(
     "For how many days storage events are kept; 0 = for ever.",
     low=0,
 )
+GYOZA_STORAGE_KEEP_DAYS = env.integer(
+    "GYOZA_STORAGE_KEEP_DAYS",
+    0,
+    "For how many days after its end the objects of an execution are kept; 0 = for ever.",
+    low=0,
+)
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -90,8 +90,8 @@ def read_event_delivery(body: Body, default: dict[str, JSON]) -> dict[str, JSON]
     topic = child.text(
         "topic",
         default=default["topic"],
-        pattern=f"({TOPIC})?",
-        rule="must be a topic name (1–255 letters, digits, '.', '_', ':' or '-') or empty",
+        pattern=f"(?!system\\.)({TOPIC})?",
+        rule="must be a topic name (1–255 letters, digits, '.', '_', ':' or '-'; not system.…) or empty",
     )
     attributes = (
         child.mapping("attributes") if child.present("attributes") else default["attributes"]

@@ -135,7 +135,7 @@ def _trigger(body: Body) -> TriggerPlan:
         key=key,
         batch=_batch(body),
         retry_policy=definitions.read_retry_policy(body.child("retry")),
-        dead_letter=_topic(body, "dead_letter"),
+        dead_letter=_dead_letter(body),
         rate_limit=_rate_limit(body),
     )
     if plan.batch is not None and plan.key is not None:
@@ -161,6 +161,15 @@ def _batch(body: Body) -> Batch | None:
     )
     child.refuse_unknown()
     return batch
+
+
+def _dead_letter(body: Body) -> str | None:
+    name = _topic(body, "dead_letter")
+    if name is not None and topics.is_reserved(name):
+        body.fail(
+            "dead_letter", f"must be a topic that others than the service write to, got {name}"
+        )
+    return name
 
 
 def _topic(body: Body, member: str) -> str | None:

@@ -108,6 +108,15 @@ def reopen_space(execution_id: UUID) -> None:
     Space.objects.filter(pk=execution_id).update(closed_at=None)
 
 
+def lock_space(execution_id: UUID) -> Space:
+    """Lock the storage of an execution until the transaction ends. Raises ExecutionNotFound."""
+    # no_key: objects reference it.
+    space = Space.objects.select_for_update(no_key=True).filter(pk=execution_id).first()
+    if space is None:
+        raise ExecutionNotFound(f"Execution {execution_id} not found", execution=str(execution_id))
+    return space
+
+
 # --- objects ------------------------------------------------------------------------------------
 
 
@@ -166,7 +175,7 @@ def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[O
     ExecutionEnded, PreconditionFailed, QuotaExceeded, Unavailable.
     """
     with transaction.atomic():
-        space = _lock(execution_id)
+        space = lock_space(execution_id)
         _require_open(space)
         existing = Object.objects.filter(space=space, name=new.name).first()
         _require_absent(existing if new.is_first else None)
@@ -188,7 +197,7 @@ def delete_object(*, key: Key, caller: Caller) -> Object:
     """Delete an object and tell it; durable on return. Raises ExecutionNotFound, ObjectNotFound."""
     space = queries.get_space(named=key.execution, caller=caller)
     with transaction.atomic():
-        space = _lock(space.pk)
+        space = lock_space(space.pk)
         found = Object.objects.filter(space=space, name=key.name).first()
         if found is None:
             raise ObjectNotFound(f"Object {key.execution}/{key.name} not found")
@@ -227,14 +236,6 @@ def discard(blob: str) -> bool:
         log.warning("the blob %s was not removed, a sweep will: %s", blob, exc)
         return False
     return True
-
-
-def _lock(execution_id: UUID) -> Space:
-    # no_key: objects reference it.
-    space = Space.objects.select_for_update(no_key=True).filter(pk=execution_id).first()
-    if space is None:
-        raise ExecutionNotFound(f"Execution {execution_id} not found", execution=str(execution_id))
-    return space
 
 
 def _require_open(space: Space) -> None:

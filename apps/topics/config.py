@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 
 from apps.core.errors import Invalid
-from apps.topics.names import is_topic_name
+from apps.topics.names import is_topic_name, require_unreserved
 from apps.topics.states import Durability
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ class TopicConfig(msgspec.Struct, frozen=True, kw_only=True):
             return
         if not is_topic_name(self.dead_letter):
             raise Invalid("dead_letter is not a valid topic name", dead_letter=self.dead_letter)
+        require_unreserved(self.dead_letter)
         if self.kind == "queue" and self.dead_letter == topic:
             raise Invalid(
                 "a queue can't be its own dead_letter topic", dead_letter=self.dead_letter

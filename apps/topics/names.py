@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from apps.core.errors import Forbidden
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+RESERVED = "system."
 _TOPIC = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,254}", re.ASCII)
 _ROUTER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:>-]{0,254}", re.ASCII)
 # Behind every name that begins with a prefix, since names are ASCII without it.
@@ -17,6 +20,17 @@ _BEHIND = "\x7f"
 def is_topic_name(name: str) -> bool:
     """Say whether a topic may be called that."""
     return _TOPIC.fullmatch(name) is not None
+
+
+def is_reserved(name: str) -> bool:
+    """Say whether only the service itself writes to topics called that: what they tell must be what has happened."""
+    return name.startswith(RESERVED)
+
+
+def require_unreserved(name: str) -> None:
+    """Raise Forbidden for a topic that only the service writes to."""
+    if is_reserved(name):
+        raise Forbidden(f'topics called "{RESERVED}…" are written by the service alone', topic=name)
 
 
 def can_be_looked_up(name: str) -> bool:

@@ -13,6 +13,7 @@ from apps.topics import batch, eviction, settling
 from apps.topics.models import Topic
 from apps.topics.names import can_be_looked_up
 from apps.topics.names import channel as channel
+from apps.topics.names import is_reserved as is_reserved
 from apps.topics.names import is_topic_name as is_topic_name  # for other apps, too
 from apps.topics.retention import Gap, Marks, gap_before
 

@@ -18,7 +18,7 @@ from apps.topics.batch import Record
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExists, TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
 from apps.topics.models import DeletedTopic, Topic
-from apps.topics.names import can_be_looked_up, channel, is_topic_name
+from apps.topics.names import can_be_looked_up, channel, is_topic_name, require_unreserved
 from apps.topics.routers import topology
 from apps.topics.states import RecordKind
 
@@ -85,6 +85,9 @@ def configure_topic(
     if not is_topic_name(topic):
         raise Invalid(f'"{topic}" is not a valid topic name')
     wanted.check_for(topic)
+    # How long they are kept is for operators to say.
+    if not isinstance(caller, str) and not caller.may("admin"):
+        require_unreserved(topic)
     columns = wanted.columns()
     with transaction.atomic():
         existing = _lock_topic(topic)
@@ -109,6 +112,7 @@ def delete_topic(*, topic: str, if_empty: bool = False, caller: Caller | str) ->
     """
     if not can_be_looked_up(topic):
         return Deleted(deleted=False, routers_removed=[])
+    require_unreserved(topic)
     if if_empty:
         eviction.evict_due(topic)
     with transaction.atomic():
@@ -150,6 +154,7 @@ def delete_records(
     """
     if before_seq is None and match is None:
         raise Invalid("name `before_seq`, `match`, or both")
+    require_unreserved(topic)
     before = None if before_seq is None else min(before_seq, queries.MAX_SEQ)
     if can_be_looked_up(topic):
         eviction.evict_due(topic)

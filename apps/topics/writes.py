@@ -12,6 +12,7 @@ from apps.topics.admission import Append
 from apps.topics.batch import Record
 from apps.topics.config import TopicConfig
 from apps.topics.errors import BatchTooLarge, RecordTooLarge
+from apps.topics.names import require_unreserved
 
 # topics v0 §4.1
 MAX_RECORDS = 10_000
@@ -59,6 +60,7 @@ def append_of(topic: str, body: WriteBody, *, text: bytes, key_header: str | Non
 
     `text` is what the body was read from.
     """
+    require_unreserved(topic)
     if not body.records:
         raise Invalid("`records` is empty")
     if len(body.records) > MAX_RECORDS:

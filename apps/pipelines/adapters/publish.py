@@ -34,6 +34,8 @@ class Publish(Adapter):
         prefixes = tuple(call.execution.prefixes)
         if not topics.is_topic_name(topic):
             raise AdapterFailed(f"{topic!r} is not a topic name")
+        if topics.is_reserved(topic):
+            raise AdapterFailed(f"only the service writes to the topic {topic}")
         if prefixes and not topic.startswith(prefixes):
             raise AdapterFailed(f"the pipeline's key may not publish to the topic {topic}")
         meta = {**(call.inputs["meta"] or {}), HOPS: call.execution.hops + 1}

@@ -15,7 +15,7 @@ from apps.topics import services as topics
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExistsIncompatible, TopicNotFound
 from apps.topics.models import Router, Topic
-from apps.topics.names import can_be_looked_up, is_router_name, is_topic_name
+from apps.topics.names import can_be_looked_up, is_router_name, is_topic_name, require_unreserved
 from apps.topics.routers import topology
 from apps.topics.routers.errors import RouterCycle, RouterNotFound
 
@@ -128,6 +128,7 @@ def _check_names(router: str, wanted: RouterConfig) -> None:
     for topic in (wanted.source, wanted.dest):
         if not is_topic_name(topic):
             raise Invalid(f'"{topic}" is not a valid topic name')
+    require_unreserved(wanted.dest)
 
 
 def _check_ends(existing: Router | None, router: str, wanted: RouterConfig) -> None:
