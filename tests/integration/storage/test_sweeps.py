@@ -93,8 +93,8 @@ def test_objects_are_kept_for_as_long_as_is_set(opened, place, settings):
         for number in range(3):
             store(execution, f"s/{number}")
     with later(days=-31):
-        services.close_space(UUID(old))
-    services.close_space(UUID(young))
+        services.close_spaces([UUID(old)])
+    services.close_spaces([UUID(young)])
     assert sweeps.sweep() == 0
     settings.GYOZA_STORAGE_KEEP_DAYS = 30
     assert sweeps.sweep() == 3
@@ -111,7 +111,7 @@ def test_a_sweep_goes_on_in_batches(execution, place, settings, monkeypatch):
     settings.GYOZA_STORAGE_KEEP_DAYS = 1
     for number in range(5):
         store(execution, f"s/{number}")
-    services.close_space(UUID(execution))
+    services.close_spaces([UUID(execution)])
     with later(days=2):
         assert sweeps.sweep() == 5
     assert kept(place) == []
