@@ -105,14 +105,11 @@ def leftovers(executor: str, root: Path) -> list[Handle]:
     return [read_handle(executor, d.name, d) or Handle(executor, d.name) for d in found]
 
 
-def request_stop(directory: Path, grace: float) -> bool:
-    """Leave a wish to stop for the supervisor, who must then be told; False if the attempt has ended."""
-    if read_outcome(directory) is not None:
-        return False
+def request_stop(directory: Path, grace: float) -> None:
+    """Leave a wish to stop for the supervisor, who must then be told."""
     # Where nothing can be written (a full disk, an op that removed its directory) the supervisor keeps its usual grace.
     with contextlib.suppress(OSError):
         write_whole(directory / workspace.STOP, json.dumps(max(0.0, grace)).encode())
-    return True
 
 
 def read_outcome(directory: Path) -> Outcome | None:

@@ -73,13 +73,12 @@ class ProcessExecutor(Executor):
         return handle
 
     def poll(self, handle: Handle) -> Outcome | None:
-        directory = self.root / handle.attempt_id
-        outcome = files.read_outcome(directory)
-        if outcome is not None or self._notifier.is_watched(handle.attempt_id):
-            return outcome
+        # A supervisor writes the outcome last of all. What is there before its end, the op has put there.
+        if self._notifier.is_watched(handle.attempt_id):
+            return None
         if self._notifier.watch(handle.attempt_id, handle.pid, handle.born):
             return None
-        # The outcome may have appeared, and its writer gone, since we looked.
+        directory = self.root / handle.attempt_id
         return files.read_outcome(directory) or self._lost(handle, directory)
 
     def read_log(self, handle: Handle, offset: int) -> bytes:
@@ -89,14 +88,15 @@ class ProcessExecutor(Executor):
         return files.read_messages(self.root / handle.attempt_id, offset)
 
     def stop(self, handle: Handle, *, grace: float) -> None:
-        if files.request_stop(self.root / handle.attempt_id, grace):
-            proctree.send(handle.pid, handle.born, signal.SIGTERM)
-            # An op can stop its supervisor, which then hears nothing.
-            proctree.send(handle.pid, handle.born, signal.SIGCONT)
+        files.request_stop(self.root / handle.attempt_id, grace)
+        proctree.send(handle.pid, handle.born, signal.SIGTERM)
+        # An op can stop its supervisor, which then hears nothing.
+        proctree.send(handle.pid, handle.born, signal.SIGCONT)
 
     def forget(self, handle: Handle) -> None:
         directory = self.root / handle.attempt_id
-        if files.read_outcome(directory) is None:
+        is_over = not proctree.is_alive(handle.pid, handle.born)
+        if not is_over or files.read_outcome(directory) is None:
             self.stop(handle, grace=0)
             wait_until_gone(handle, seconds=10)
             proctree.kill_remains(handle.pid, handle.born, workspace.marker(str(directory)))

@@ -183,7 +183,8 @@ class PythonExecutor(Executor):
                 with contextlib.suppress(OSError):
                     asked = Frame(STOP, handle.attempt_id.encode(), time=max(0.0, grace))
                     self._link.send(encode(asked))
-        if known is None and files.request_stop(self.root / handle.attempt_id, grace):
+        if known is None:
+            files.request_stop(self.root / handle.attempt_id, grace)
             proctree.send(handle.pid, handle.born, signal.SIGUSR1)
         # An op can stop the nursery, which then hears nothing.
         proctree.send(handle.pid, handle.born, signal.SIGCONT)

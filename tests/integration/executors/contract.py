@@ -423,6 +423,17 @@ class SupervisedContract(Contract):
         assert (tmp_path / "precious" / "file").exists()
         assert not (self.root / handle.attempt_id).exists()
 
+    def test_an_op_that_forges_its_outcome_can_be_stopped(self):
+        handle = self.launch("forge", inputs={"waits": True})
+        self.said(handle)
+        assert self.executor.poll(handle) is None
+        self.executor.stop(handle, grace=0)
+        assert self.outcome(handle).stopped
+
+    def test_the_last_word_on_an_outcome_is_the_supervisors(self):
+        outcome, _ = self.run("forge", inputs={"waits": False})
+        assert (outcome.exit_code, outcome.outputs or {}) == (3, {})
+
     @pytest.mark.parametrize("code", [0, 3])
     @pytest.mark.parametrize("how", ["removed", "moved", "made anew", "a file"])
     def test_an_op_that_removes_its_directory_is_told_so(self, how, code):

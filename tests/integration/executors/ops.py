@@ -121,6 +121,16 @@ def spoil(inputs: JSON) -> JSON:
     return {"spoiled": True}
 
 
+def forge(inputs: JSON) -> None:
+    """Write the outcome that a supervisor would, and go on."""
+    place = Path(os.environ["GYOZA_OUTPUTS"]).with_name("outcome.json")
+    place.write_text(json.dumps({"exit_code": 0, "outputs": {"forged": True}}))
+    gyoza_op.info("forged")
+    if inputs["waits"]:
+        time.sleep(600)
+    sys.exit(3)
+
+
 def vacate(inputs: JSON) -> None:
     """Remove the attempt's directory, or move it away, and put something else there."""
     directory = Path(os.environ["GYOZA_OUTPUTS"]).parent

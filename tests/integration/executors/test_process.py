@@ -8,6 +8,7 @@ import pytest
 
 from apps.runs.executors.base import ExecutorFailure
 from apps.runs.executors.process import ProcessExecutor
+from apps.runs.executors.supervision import proctree
 from apps.runs.executors.supervision.output import LOG_LIMIT
 from tests.integration.executors.contract import SupervisedContract
 
@@ -118,6 +119,15 @@ class TestProcessExecutor(SupervisedContract):
         outcome, _ = self.run("nothing", command=("sh", "-c", say + HOG.format(code=0)))
         assert not outcome.lost
         assert outcome.error.startswith("what the op did can't be stored: No space left")
+
+    def test_an_op_that_forges_its_outcome_is_adopted_and_ended(self):
+        handle = self.launch("forge", inputs={"waits": True})
+        self.said(handle)
+        self.restart()
+        assert self.executor.poll(handle) is None
+        self.executor.forget(handle)
+        assert not proctree.is_alive(handle.pid, handle.born)
+        assert not (self.root / handle.attempt_id).exists()
 
     def test_the_spec_is_for_the_owner_only(self):
         handle = self.launch("wait", env={"TOKEN": "x"})
