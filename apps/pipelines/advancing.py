@@ -17,7 +17,7 @@ from django.db import transaction
 from apps.core.errors import NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
-from apps.pipelines import documents, transitions
+from apps.pipelines import documents, queries, transitions
 from apps.pipelines.states import UNDONE, ExecutionStatus
 from apps.pipelines.turns import Turn
 from apps.runs import services as runs
@@ -130,7 +130,7 @@ def _is_due_again(moves: Moves) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Alone:
-    """An execution that needs a turn of its own: it tries again, or one that was advanced with it stumbled."""
+    """An execution that needs a turn of its own: it tries again, its message is long, or one beside it stumbled."""
 
     execution_id: UUID
 
@@ -157,7 +157,7 @@ def _advance_together(
             execution = moves.execution
             if execution.status != ExecutionStatus.RUNNING or execution.is_queued:
                 continue
-            if _is_due_again(moves):
+            if _is_due_again(moves) or (len(together) > 1 and queries.has_long_trigger(execution)):
                 left.append(_Alone(execution.id))
                 continue
             ready.append((moves, documents.plan_of(execution.document)))

@@ -46,6 +46,9 @@ JSON = Any
 MOST_READ = 2_000
 MOST_STARTED = 250
 PAGE = 500
+# Messages held at a time, those that were read and those that start something, a message more at most. A batch of
+# messages is full with half of it.
+MOST_BYTES = 16 * 1024 * 1024
 # Executions that wait for their key are made this many ahead, per place a trigger has.
 AHEAD = 10
 # How long a trigger whose turn failed is left alone.
@@ -112,7 +115,7 @@ def pin(trigger: Trigger, *, start: str | int) -> None:
     beginning, and so is one that appears after the trigger was started.
     """
     head = topic_services.follow_topic(
-        topic=trigger.topic, is_followed=lambda: is_followed(trigger.topic)
+        topic=trigger.topic, is_followed=lambda: _is_followed(trigger.topic)
     )
     if head is None:
         conditions.set_condition(trigger, Condition.TOPIC_RESOLVED, False, "TopicMissing")
@@ -129,8 +132,12 @@ def pin(trigger: Trigger, *, start: str | int) -> None:
     conditions.set_condition(trigger, Condition.CURSOR_PINNED, True, reason)
 
 
-def is_followed(topic: str) -> bool:
-    """Say whether a started trigger follows a topic."""
+def unfollow(topic: str) -> None:
+    """Let a topic know who still follows it, in the transaction in which a trigger has left it."""
+    topic_services.follow_topic(topic=topic, is_followed=lambda: _is_followed(topic))
+
+
+def _is_followed(topic: str) -> bool:
     return Trigger.objects.filter(topic=topic, is_started=True).exists()
 
 
@@ -152,6 +159,8 @@ class _Dispatch:
         self.rules: TriggerPlan = self.plan.trigger
         self.starts: list[Start] = []
         self.letters: list[deadletters.Letter] = []
+        self.held_bytes = 0
+        self.page = PAGE
 
     def run(self) -> Turn:
         trigger = self.trigger
@@ -162,6 +171,8 @@ class _Dispatch:
             pin(trigger, start="earliest")
         if trigger.position is None or trigger.topic_id is None:
             return Turn()
+        if head is not None and head.largest:
+            self.page = min(PAGE, max(1, MOST_BYTES // head.largest))
         room = self._room()
         more = room > 0 and self._take(room)
         records = deadletters.keep(trigger, self.letters)
@@ -219,7 +230,7 @@ class _Dispatch:
         pending: list[tuple[Stored, str]] = []
         position = int(trigger.position or 0)
         while looked_at < MOST_READ:
-            page = topics.read_after(trigger.topic, position, PAGE)
+            page = topics.read_after(trigger.topic, position, self.page)
             if page is None:
                 break
             if page.gap is not None and page.gap.reason != "recreated":
@@ -229,7 +240,7 @@ class _Dispatch:
                     trigger, Condition.CURSOR_PINNED, True, "MessagesLost", lost
                 )
             for record in page.records:
-                if len(self.starts) >= min(room, MOST_STARTED):
+                if not pending and self._is_full(room):
                     self._settle(position, looked_at)
                     # Without room, the next turn is when something has ended, or the window has.
                     self._left_in_window()
@@ -244,7 +255,8 @@ class _Dispatch:
                     self._start(record, text, message)
                 else:
                     pending.append((record, text))
-                    if len(pending) == self.rules.batch.max:
+                    size = sum(len(one) for _, one in pending)
+                    if len(pending) == self.rules.batch.max or size > MOST_BYTES // 2:
                         self._start_batch(pending)
                         pending = []
             if not page.has_more:
@@ -255,6 +267,9 @@ class _Dispatch:
             position = self._end_of_batch(pending, position)
         self._settle(position, looked_at)
         return looked_at >= MOST_READ
+
+    def _is_full(self, room: int) -> bool:
+        return len(self.starts) >= min(room, MOST_STARTED) or self.held_bytes >= MOST_BYTES
 
     def _settle(self, position: int, looked_at: int) -> None:
         self.trigger.position = position
@@ -268,6 +283,7 @@ class _Dispatch:
             self.trigger.filtered += 1
             return False
         if messages.hops_of(message) >= messages.MOST_HOPS:
+            self.held_bytes += len(text)
             self.letters.append(
                 deadletters.Letter(self.rules.dead_letter, record.seq, text, "loop", attempts=0)
             )
@@ -304,6 +320,7 @@ class _Dispatch:
 
     def _add(self, seq: int, text: str, hops: int, key: str | None) -> None:
         self.trigger.window_count += 1
+        self.held_bytes += len(text)
         self.starts.append(
             Start(
                 pipeline_id=self.trigger.pipeline_id,

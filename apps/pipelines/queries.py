@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Q
+from django.db.models import Case, F, Func, IntegerField, Q, When
+from django.db.models.functions import Coalesce
 
 from apps.core import sql
 from apps.core.api.pagination import cut
@@ -20,7 +21,7 @@ from apps.runs.models import Run, Worker
 from apps.runs.states import WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
 
 JSON = Any
+
+# Messages up to this are held for all executions of a turn.
+LONG_TRIGGER_BYTES = 64 * 1024
 
 
 # --- pipelines -----------------------------------------------------------------------------------
@@ -184,12 +188,40 @@ def pending_stage(position: int, name: str) -> LiveStage:
     )
 
 
+def lock_executions(execution_ids: Collection[UUID]) -> list[Execution]:
+    """Lock these executions, oldest first, waiting for whoever is at them; those that are gone are missing."""
+    return _bounded(_lockable(skip_locked=False).filter(pk__in=execution_ids).order_by("pk"))
+
+
 def lock_due(now: datetime, limit: int) -> list[Execution]:
     """Lock executions that are to be advanced now, longest due first; those somebody else is at are passed over."""
-    rows = Execution.objects.select_for_update(no_key=True, skip_locked=True).filter(
+    rows = _lockable(skip_locked=True).filter(
         wake_at__lte=now, status=ExecutionStatus.RUNNING, is_queued=False
     )
-    return list(rows.order_by("wake_at")[:limit])
+    return _bounded(rows.order_by("wake_at")[:limit])
+
+
+def _lockable(*, skip_locked: bool) -> QuerySet[Any]:
+    size = Func(F("trigger"), function="octet_length", output_field=IntegerField())
+    rows = Execution.objects.select_for_update(no_key=True, skip_locked=skip_locked)
+    return rows.defer("trigger").annotate(
+        trigger_bytes=Coalesce(size, 0),
+        short_trigger=Case(When(trigger_bytes__lte=LONG_TRIGGER_BYTES, then=F("trigger"))),
+    )
+
+
+def _bounded(rows: QuerySet[Any]) -> list[Execution]:
+    """Read executions without messages that are long: those are read when they are asked for."""
+    found = list(rows)
+    for row in found:
+        if row.trigger_bytes <= LONG_TRIGGER_BYTES:
+            row.trigger = row.short_trigger
+    return found
+
+
+def has_long_trigger(execution: Execution) -> bool:
+    """Say whether a locked execution was started by a message too long to be held beside many others."""
+    return "trigger" in execution.get_deferred_fields()
 
 
 def stages_of(

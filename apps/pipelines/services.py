@@ -13,7 +13,16 @@ from apps.core import clock, ids
 from apps.core.errors import Forbidden, IllegalTransition, Invalid, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.definitions import queries as definitions
-from apps.pipelines import advancing, documents, graph, queries, starting, steps, transitions
+from apps.pipelines import (
+    advancing,
+    dispatching,
+    documents,
+    graph,
+    queries,
+    starting,
+    steps,
+    transitions,
+)
 from apps.pipelines.adapters import registry
 from apps.pipelines.errors import PipelineExists, PipelineInUse
 from apps.pipelines.models import Execution, Pipeline, Trigger, Version
@@ -146,6 +155,8 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
                 nudge_on_commit(ADVANCE_TASK)
         schedules.remove_schedule(pipeline)
         pipeline.delete()
+        if trigger is not None and listens:
+            dispatching.unfollow(trigger.topic)
         access.audit(caller=caller, action="pipeline.delete", target=pipeline_id, force=force)
 
 

@@ -17,7 +17,6 @@ from apps.core.errors import IllegalTransition, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
 from apps.pipelines import queries
-from apps.pipelines.models import Execution
 from apps.pipelines.states import (
     ENDED,
     EXECUTION_MOVES,
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from apps.pipelines.models import Stage
+    from apps.pipelines.models import Execution, Stage
     from apps.pipelines.queries import LiveStage
 
 JSON = Any
@@ -212,13 +211,12 @@ def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[lis
     Those that are gone are missing. Raises topics' Refused if a message has no room; then nothing is written.
     """
     with transaction.atomic():
-        # Waits for the ones it was told of, in one order; never for those that are merely due. no_key: stages reference them.
-        rows = Execution.objects.select_for_update(no_key=True).filter(pk__in=execution_ids)
-        found = {row.id: row for row in rows.order_by("pk")} if execution_ids else {}
+        # Waits for the ones it was told of, in one order; never for those that are merely due.
+        told = queries.lock_executions(execution_ids) if execution_ids else []
+        found = {row.id: row for row in told}
         if due:
-            found |= {
-                row.id: row for row in queries.lock_due(clock.now(), due) if row.id not in found
-            }
+            # Those it has locked already come again.
+            found = {row.id: row for row in queries.lock_due(clock.now(), due)} | found
         together = [Moves(execution) for execution in found.values()]
         yield together
         _write([moves for moves in together if moves.has_changed])

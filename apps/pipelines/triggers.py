@@ -26,7 +26,6 @@ from apps.pipelines.errors import NoEventOption, TriggerNotStarted
 from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
 from apps.pipelines.starting import DISPATCH_TASK, Start
 from apps.topics import queries as topics
-from apps.topics import services as topic_services
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +68,7 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
             dispatching.pin(trigger, start="earliest" if goes_on else plan.trigger.start)
             trigger.save()
         if left and left != trigger.topic:
-            _unfollow(left)
+            dispatching.unfollow(left)
         access.audit(
             caller=caller, action="trigger.start", target=pipeline_id, version=chosen.number
         )
@@ -88,7 +87,7 @@ def stop_trigger(*, pipeline_id: str, caller: Caller) -> None:
         trigger.topic_id = trigger.position = trigger.wake_at = None
         trigger.conditions = {}
         trigger.save()
-        _unfollow(trigger.topic)
+        dispatching.unfollow(trigger.topic)
         access.audit(caller=caller, action="trigger.stop", target=pipeline_id)
 
 
@@ -217,10 +216,6 @@ def _set_paused(pipeline_id: str, *, paused: bool, caller: Caller) -> Trigger:
             access.audit(caller=caller, action=action, target=pipeline_id)
             nudge_on_commit(DISPATCH_TASK)
     return trigger
-
-
-def _unfollow(topic: str) -> None:
-    topic_services.follow_topic(topic=topic, is_followed=lambda: dispatching.is_followed(topic))
 
 
 def _resolve_dead_letter(trigger: Trigger, dead_letter: str | None) -> None:

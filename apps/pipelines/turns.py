@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -51,10 +52,16 @@ class Turn:
         self.new_runs: list[tuple[LiveStage, RunSpec]] = []
         self.published: list[LiveStage] = []
         self.wakes_again = False
-        self.trigger: JSON = None
-        if self.execution.trigger is not None:
-            self.trigger = msgspec.json.decode(self.execution.trigger)
-            self.trigger["attempt"] = self.execution.attempt
+
+    @cached_property
+    def trigger(self) -> JSON:
+        """The message as steps see it, for those that read it."""
+        if self.execution.trigger is None:
+            return None
+        return {
+            **msgspec.json.decode(self.execution.trigger),
+            "attempt": self.execution.attempt,
+        }
 
     def run(self) -> None:
         """Move the execution as far as it goes, noting the runs it needs."""

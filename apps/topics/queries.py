@@ -74,15 +74,16 @@ class JsonPage:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where a topic stands: its incarnation, and the newest seq."""
+    """Where a topic stands: its incarnation, the newest seq, and the bytes of the largest record it ever had."""
 
     topic_id: int
     seq: int
+    largest: int
 
 
 def find_head(topic: str) -> Head | None:
     """Return where a topic stands; None if there is no such topic."""
-    row = Topic.objects.filter(name=topic).values_list("id", "head").first()
+    row = Topic.objects.filter(name=topic).values_list("id", "head", "largest").first()
     return None if row is None else Head(*row)
 
 

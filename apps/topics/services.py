@@ -232,7 +232,7 @@ def follow_topic(*, topic: str, is_followed: Callable[[], bool]) -> queries.Head
     if found is None:
         return None
     sql.run_bound("topics/mark_followed", topic_id=found.pk, is_followed=is_followed())
-    return queries.Head(found.pk, found.head)
+    return queries.Head(found.pk, found.head, found.largest)
 
 
 def ensure_topics(names: Collection[str]) -> list[str]:

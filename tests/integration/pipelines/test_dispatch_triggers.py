@@ -8,11 +8,22 @@ import msgspec
 import pytest
 
 from apps.access.auth import ANONYMOUS
-from apps.pipelines import dispatching, engine, errors, services, triggers
+from apps.core import clock, sql
+from apps.pipelines import (
+    advancing,
+    dispatching,
+    engine,
+    errors,
+    queries,
+    services,
+    statuses,
+    triggers,
+)
 from apps.pipelines.models import DeadLetter, Execution, Trigger
 from apps.topics import queries as topics
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events, delete_topic
+from apps.topics.writes import MAX_RECORD_BYTES
 
 pytestmark = pytest.mark.django_db
 
@@ -320,23 +331,102 @@ def test_any_message_is_passed_on_as_it_is(data, driver):
     assert driver.runs(Execution.objects.get())
 
 
+def test_a_message_as_big_as_they_come_reaches_its_run(driver):
+    listen()
+    publish("x" * (MAX_RECORD_BYTES - 2))
+    dispatch()
+    execution = Execution.objects.get()
+    [run] = driver.runs(execution)
+    assert len(run.inputs["data"]) == MAX_RECORD_BYTES - 2
+    driver.end(run.id)
+    assert advancing.advance_all([execution.id], due=10) == 1
+    execution.refresh_from_db()
+    assert execution.status == "completed"
+
+
 def test_ten_thousand_waiting_messages_are_taken_in_bounded_turns():
-    publish(*[{"n": n} for n in range(3_000)])
-    services.create_pipeline(
-        body={
-            "id": "p",
-            "name": "p",
-            "options": {
-                "event": "orders",
-                "trigger": {
-                    "start": "earliest",
-                    "filter": [{"field": "data.n", "op": "gte", "value": 2_999}],
-                },
-            },
-        },
-        caller=ANONYMOUS,
-    )
-    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    for first in range(0, 10_000, 2_500):
+        publish(*[{"n": n} for n in range(first, first + 2_500)])
+    listen(start="earliest", filter=[{"field": "data.n", "op": "gte", "value": 9_999}])
     turn = dispatching.dispatch("p")
     assert (turn.more, trigger_now().position) == (True, 2_000)
-    assert [one["seq"] for one in dispatch()] == [3_000]
+    assert [one["seq"] for one in dispatch()] == [10_000]
+    assert (trigger_now().received, trigger_now().filtered) == (10_000, 9_999)
+
+
+def test_a_turn_starts_only_so_many():
+    listen(max_concurrency=1_000)
+    publish(*range(dispatching.MOST_STARTED + 1))
+    turn = dispatching.dispatch("p")
+    assert (len(turn.started), turn.more) == (dispatching.MOST_STARTED, True)
+    turn = dispatching.dispatch("p")
+    assert (len(turn.started), turn.more) == (1, False)
+
+
+def test_a_turn_holds_only_so_many_bytes(monkeypatch):
+    monkeypatch.setattr(dispatching, "MOST_BYTES", 10_000)
+    listen(max_concurrency=1_000)
+    publish(*["x" * 3_000] * 5)
+    turn = dispatching.dispatch("p")
+    assert (len(turn.started), turn.more) == (4, True)
+    assert len(dispatch()) == 1
+
+
+def test_a_batch_is_full_with_so_many_bytes(monkeypatch):
+    monkeypatch.setattr(dispatching, "MOST_BYTES", 10_000)
+    listen(batch={"max": 100, "wait_ms": 60_000}, max_concurrency=10)
+    publish(*["x" * 3_000] * 3)
+    [batch] = dispatch()
+    assert len(batch["messages"]) == 2
+    assert trigger_now().position == 2
+
+
+def test_long_messages_are_not_held_beside_each_other(driver, monkeypatch):
+    monkeypatch.setattr(queries, "LONG_TRIGGER_BYTES", 100)
+    listen(max_concurrency=10)
+    publish("short", "x" * 100, "y" * 100)
+    dispatch()
+    for execution in Execution.objects.all():
+        driver.end(driver.runs(execution)[0].id)
+    told = list(Execution.objects.values_list("id", flat=True))
+    assert advancing.advance_all(told, due=10) == 3
+    assert {one.status for one in Execution.objects.all()} == {"completed"}
+
+
+def test_a_trigger_whose_topic_is_gone_says_so_and_goes_on_with_the_next(driver):
+    listen()
+    publish("a")
+    dispatch()
+    end("completed", driver)
+    delete_topic(topic="orders", caller="test")
+    assert dispatch() == []
+    assert trigger_now().conditions["TopicResolved"]["reason"] == "TopicMissing"
+    assert sql.run("pipelines/triggers_due", now=clock.now()).rows == []
+    status = statuses.trigger_status(pipeline_id="p", caller=ANONYMOUS)
+    assert status.state == "degraded"
+    publish("b")
+    assert [one["data"] for one in dispatch()] == ["b"]
+    assert trigger_now().conditions["TopicResolved"]["status"] is True
+
+
+def test_a_pipeline_deleted_under_its_trigger_stops_what_runs_and_starts_nothing_more(driver):
+    listen()
+    publish("a")
+    dispatch()
+    execution = Execution.objects.get()
+    with pytest.raises(errors.PipelineInUse):
+        services.delete_pipeline(pipeline_id="p", force=False, caller=ANONYMOUS)
+    services.delete_pipeline(pipeline_id="p", force=True, caller=ANONYMOUS)
+    assert not Topic.objects.get(name="orders").has_listeners
+    publish("b")
+    assert dispatch() == []
+    engine.run_once()
+    [run] = driver.runs(execution)
+    assert run.state == "CANCELLED"
+    engine.run_once([execution.id])
+    execution.refresh_from_db()
+    assert (execution.status, execution.source_id, execution.is_settled) == (
+        "cancelled",
+        None,
+        True,
+    )
