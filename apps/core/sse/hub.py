@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 from weakref import WeakKeyDictionary
@@ -25,6 +26,10 @@ log = logging.getLogger(__name__)
 REDIS_CHANNEL = "gyoza:wakeups"
 # First line of a message: who sent it, because the sender has woken its own waiters already.
 _ME = uuid4().hex
+
+# A message costs its sender, and everybody who hears it, as much as a record does: when there is news all the time, other
+# processes hear of it so often. The first after a silence goes at once.
+_REST_SECONDS = 0.005
 
 _hubs: WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = WeakKeyDictionary()
 _hubs_lock = threading.Lock()
@@ -65,6 +70,7 @@ class Hub:
         self._listener: asyncio.Task[None] | None = None
         self._outbox: set[str] = set()
         self._sender: asyncio.Task[None] | None = None
+        self._sent_at = 0.0
         self._client: redis.asyncio.Redis | None = None
 
     def add(self, subscription: Subscription) -> None:
@@ -123,8 +129,11 @@ class Hub:
             self._client = None
 
     async def _send(self) -> None:
-        """Publish what has gathered; what comes meanwhile goes into the next message."""
+        """Publish what has gathered; what comes meanwhile or soon after goes into the next message."""
         while self._outbox:
+            if (rest := self._sent_at + _REST_SECONDS - time.monotonic()) > 0:
+                await asyncio.sleep(rest)
+            self._sent_at = time.monotonic()
             names, self._outbox = tuple(self._outbox), set()
             try:
                 await self._redis().publish(REDIS_CHANNEL, message(names))

@@ -17,7 +17,7 @@ from apps.topics import (
     touches,
     writes,
 )
-from apps.topics.api import bodies, params
+from apps.topics.api import bodies, large_writes, params
 from apps.topics.api.answers import finished, seqs_member, written_members
 from apps.topics.names import name_ranges
 from apps.topics.priority import effective_priority
@@ -98,7 +98,7 @@ class TopicView(View):
         started = time.perf_counter()
         content = await body_of(request)
         require_json(request)
-        body = bodies.parse(bodies.read_write, content)
+        body = large_writes.parse_write(content)
         if body.config is not None and not caller.may("admin"):
             # §3.3: who may write may not choose how a topic is kept.
             if not await descriptions.exists(topic):
