@@ -8,9 +8,9 @@ from apps.core.errors import Forbidden, Invalid
 from apps.topics import predicates
 from apps.topics.api.reads import DIFF_BYTES, DIFF_BYTES_MAX, DIFF_LIMIT, DIFF_LIMIT_MAX
 from apps.topics.queries import MAX_SEQ
-from apps.topics.watch.newcomers import MAX_TOPICS
 from apps.topics.watch.pages import Selection
-from apps.topics.watch.positions import Position
+from apps.topics.watch.positions import MAX_TOPICS, Position
+from apps.topics.writes import MAX_NODE_BYTES, MAX_TAG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
@@ -54,12 +54,17 @@ def told_starts(
 
 
 def selection_of(body: SelectionBody) -> Selection:
-    """Return what is wanted of each topic, within the limits of §4.1."""
+    """Return what is wanted of each topic, within the limits of §4.1; raises Invalid."""
+    tag = None if body.tag is None else predicates.parse(body.tag)
+    # It is kept for as long as it is followed.
+    if tag is not None and len(tag.text.encode()) > MAX_TAG_BYTES:
+        raise Invalid(f"`tag` is longer than {MAX_TAG_BYTES} bytes")
     return Selection(
         limit=min(body.limit or DIFF_LIMIT, DIFF_LIMIT_MAX),
         budget=min(body.max_batch_bytes or DIFF_BYTES, DIFF_BYTES_MAX),
-        nodes=tuple(body.nodes),
-        tag=None if body.tag is None else predicates.parse(body.tag),
+        # No record is from one with a longer name.
+        nodes=tuple(node for node in body.nodes if len(node.encode()) <= MAX_NODE_BYTES),
+        tag=tag,
         with_tags=body.include_tags,
         with_meta=body.include_meta,
         with_data=body.include_data,

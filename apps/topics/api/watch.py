@@ -22,7 +22,7 @@ from apps.topics.api.following import (
     start_of,
     told_starts,
 )
-from apps.topics.names import name_ranges
+from apps.topics.names import MAX_NAME_LENGTH, name_ranges
 from apps.topics.watch import frames, newcomers, sessions, streams
 from apps.topics.watch.positions import decode_id
 from apps.topics.watch.sessions import TTL_MS, Found, Subscription
@@ -112,7 +112,7 @@ def _checked_ranges(body: bodies.WatchBody, caller: Caller) -> tuple[Range, ...]
     require_seen(body.topics, caller)
     if body.prefix is None:
         return ()
-    if not name_ranges(body.prefix, ()):
+    if len(body.prefix) > MAX_NAME_LENGTH or not name_ranges(body.prefix, ()):
         raise Invalid("no topic's name begins with `prefix`")
     ranges = name_ranges(body.prefix, caller.prefixes)
     if not ranges:

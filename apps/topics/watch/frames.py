@@ -8,8 +8,6 @@ from apps.core.sse.frames import Kind
 from apps.topics.watch.positions import encode_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from apps.topics.queries import JsonPage
     from apps.topics.retention import Gap
     from apps.topics.watch.pages import Reading
@@ -71,10 +69,14 @@ def tombstone_data(name: str, gap: Gap, reason: str) -> bytes:
 
 
 class Frames:
-    """The dialect of server-sent events; every frame's id is where all topics of the session stand."""
+    """The dialect of server-sent events; every frame's id is where all topics of the session stand.
 
-    def __init__(self, positions: Mapping[str, Position]) -> None:
+    Where topics come and go, those that were told as deleted are dropped from it, so that it does not grow with each.
+    """
+
+    def __init__(self, positions: dict[str, Position], *, drops_deleted: bool = False) -> None:
         self._positions = positions
+        self._drops_deleted = drops_deleted
 
     def records(self, name: str, reading: Reading, page: JsonPage, from_seq: int) -> bytes:
         where = encode_id(self._positions)
@@ -97,6 +99,8 @@ class Frames:
 
     def deleted(self, name: str, head: int) -> bytes:
         data = b'{"topic":"%b","head_seq":%d,"reason":"deleted"}' % (name.encode(), head)
+        if self._drops_deleted:
+            self._positions.pop(name, None)
         return DELETED.frame(data, id=encode_id(self._positions))
 
     def too_many_topics(self, most: int) -> bytes:

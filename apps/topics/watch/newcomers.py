@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import math
 import time
 from typing import TYPE_CHECKING
 
+import psycopg
+
 from apps.core.sse import hub
 from apps.core.sse.stream import HEARTBEAT_SECONDS
-from apps.core.sse.subscription import Subscription
+from apps.core.sse.subscription import BLIND_SECONDS, Subscription
 from apps.topics import descriptions, names
-from apps.topics.watch.positions import JOINED, Position
+from apps.topics.watch.positions import JOINED, MAX_TOPICS, Position
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,8 +22,7 @@ if TYPE_CHECKING:
     from apps.core.sse.bell import Bell
     from apps.topics.descriptions import TopicRow
 
-# topics v0 §4.1: topics per watch.
-MAX_TOPICS = 256
+log = logging.getLogger(__name__)
 
 Range = tuple[str, str]
 
@@ -34,14 +38,15 @@ class Newcomers(Subscription):
         # The names that the stream follows, alive.
         self._followed = followed
         self._stream_bell = bell
-        self._looked_at = 0.0
+        self._looked_at = -math.inf
         self.is_too_much = False
 
     def wake(self, channel: str) -> None:
-        """Look again soon, if this is somebody new."""
+        """Look again soon, if this is somebody new and there is room."""
+        if self.is_too_much and len(self._followed) >= MAX_TOPICS:
+            return  # else each append to a topic that was left out would be a look
         if channel.removeprefix(names.channel("")) not in self._followed:
-            self._looked_at = 0.0
-            self._stream_bell.ring()
+            self._look_again()
 
     async def join(self) -> dict[str, Position]:
         """Return the topics that have appeared since the last time, to be followed from their beginning.
@@ -51,11 +56,21 @@ class Newcomers(Subscription):
         if time.monotonic() - self._looked_at < HEARTBEAT_SECONDS:
             return {}
         self._looked_at = time.monotonic()
-        found = await topics_within(self._ranges)
+        try:
+            found = await topics_within(self._ranges)
+        except psycopg.OperationalError as exc:
+            # Whom the stream follows already waits for Postgres, too (`pages`).
+            log.warning("nobody can join a watch, trying again: %s", exc)
+            asyncio.get_running_loop().call_later(BLIND_SECONDS, self._look_again)
+            return {}
         new = [row for row in found if row.name not in self._followed]
         room = max(MAX_TOPICS - len(self._followed), 0)
         self.is_too_much = len(new) > room
         return {row.name: Position(row.topic_id, 0, row.head, JOINED) for row in new[:room]}
+
+    def _look_again(self) -> None:
+        self._looked_at = -math.inf
+        self._stream_bell.ring()
 
 
 async def topics_within(ranges: Sequence[Range]) -> list[TopicRow]:

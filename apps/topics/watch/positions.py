@@ -18,6 +18,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+# topics v0 §4.1: topics per watch.
+MAX_TOPICS = 256
 # 256 topics with the longest names there are make 90 KB.
 MAX_ID_LENGTH = 128 * 1024
 # The first incarnation of a topic that joined later: none, so that its ids always carry the one it has.
@@ -87,10 +89,16 @@ def resumed(stored: Position, told: Told, *, is_exact: bool) -> Position:
     return Position(incarnation, seq, stored.head, stored.first_incarnation)
 
 
-def joined(told: Told) -> Position | None:
-    """Return the position of a topic that joined while its client was told of it, as far as the client says."""
+def joined(told: Told, *, is_exact: bool) -> Position:
+    """Return where a topic goes on that the session does not have, while its client was told of it.
+
+    It joined, and the positions lag behind that; or it was deleted, and the client may not have heard so: it is told
+    again, and if another topic has the name now, of that.
+    """
     incarnation, seq = told
-    return None if incarnation is None else Position(incarnation, seq, 0, JOINED)
+    if incarnation is None:
+        return Position(JOINED, 0)
+    return Position(incarnation, 0 if is_exact else seq, 0, JOINED)
 
 
 def _token(text: bytes) -> str:

@@ -15,7 +15,7 @@ from apps.topics import eviction, settling
 from apps.topics.errors import TopicNotFound
 from apps.topics.names import can_be_looked_up
 from apps.topics.watch.pages import Selection
-from apps.topics.watch.positions import Position, joined, resumed
+from apps.topics.watch.positions import MAX_TOPICS, Position, joined, resumed
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,8 @@ async def create(
             on=conn,
             wid=wid,
             key_id=key_id,
-            subscription=msgspec.json.encode(subscription).decode(),
+            # As a string: jsonb takes no U+0000, which tags and nodes may hold.
+            subscription=_text(msgspec.json.encode(subscription)),
             positions=encode_positions(positions).decode(),
             now=now,
             expires_ts=now + TTL_MS,
@@ -150,15 +151,18 @@ def resume(
     is_exact: bool,
 ) -> dict[str, Position]:
     """Return where a stream goes on whose client was told so much (§17.4)."""
+    # Where no topic comes or goes an id names all of them. One that doesn't is another session's: it advances nothing.
+    is_another = not subscription.ranges and not told.keys() >= stored.keys()
     positions = {
-        name: resumed(position, told[name], is_exact=is_exact) if name in told else position
+        name: resumed(position, told[name], is_exact=is_exact or is_another)
+        if name in told
+        else position
         for name, position in stored.items()
     }
-    if not is_exact:
-        for name in told.keys() - stored.keys():
-            position = joined(told[name])
-            if position is not None and subscription.takes_in(name):
-                positions[name] = position
+    for name in sorted(told.keys() - stored.keys()):
+        # An id may name thousands.
+        if len(positions) < MAX_TOPICS and subscription.takes_in(name):
+            positions[name] = joined(told[name], is_exact=is_exact)
     return positions
 
 
@@ -188,6 +192,10 @@ def encode_positions(positions: Mapping[str, Position]) -> bytes:
     return msgspec.json.encode(
         {name: (p.first_incarnation, p.incarnation, p.seq, p.head) for name, p in positions.items()}
     )
+
+
+def _text(encoded: bytes) -> str:
+    return msgspec.json.encode(encoded.decode()).decode()
 
 
 def _decode_positions(text: str) -> dict[str, Position]:

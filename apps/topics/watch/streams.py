@@ -22,7 +22,8 @@ from apps.core.sse.stream import follow_source
 from apps.topics.watch import sessions
 from apps.topics.watch.following import Follower
 from apps.topics.watch.frames import Frames
-from apps.topics.watch.newcomers import MAX_TOPICS, Newcomers
+from apps.topics.watch.newcomers import Newcomers
+from apps.topics.watch.positions import MAX_TOPICS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -70,7 +71,7 @@ class _Stream:
         if live is None:
             return None  # gone, or taken over, at this very moment
         subscription = self._session.subscription
-        self._dialect = Frames(live.positions)
+        self._dialect = Frames(live.positions, drops_deleted=bool(subscription.ranges))
         self._follower = Follower(
             self._dialect, self._bell, ends=not subscription.ranges, outlet=self._outlet
         )
@@ -87,13 +88,11 @@ class _Stream:
         self, positions: dict[str, Position], newcomers: Newcomers
     ) -> Step:
         was_too_much = newcomers.is_too_much
-        new = await newcomers.join()
-        positions.update(new)
+        found = await newcomers.join()
+        # Another stream of the session may follow them already.
+        new = {name: positions.setdefault(name, position) for name, position in found.items()}
         self._follower.add(new, self._session.subscription.selection)
         step = await self._follower.read()
-        # Topics come and go; an id shall not grow with each.
-        for name in positions.keys() - self._follower.names:
-            del positions[name]
         if newcomers.is_too_much and not was_too_much:
             return step._replace(frames=[*step.frames, self._dialect.too_many_topics(MAX_TOPICS)])
         return step

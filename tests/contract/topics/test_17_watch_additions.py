@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from apps.core import sql
 from apps.topics.models import WatchSession
 from apps.topics.watch import newcomers, streams
 from tests.cast import make_key
@@ -223,3 +224,104 @@ def test_more_topics_than_a_watch_may_have_are_refused(api: Api):
         api.put(f"/v0/topics/a.{number}", {})
     refused(api.post("/v0/watch", {"prefix": "a."}), 400, "invalid_request")
     assert api.post("/v0/watch", {"prefix": "a.1"}).status_code == 200
+
+
+@pytest.mark.parametrize("filters", [{"tag": "\0*"}, {"tag": "\0"}, {"node": ["\0", "\ud7ff"]}])
+def test_a_filter_may_hold_what_postgres_takes_for_no_text(api: Api, filters: Any):
+    api.post("/v0/topics/t", {"records": [{"data": 1, "tag": "\0"}]})
+    with api.follow(api.watch({"t": {}}, **filters)) as stream:
+        stream.records(1)
+
+
+def test_what_is_longer_than_any_tag_or_name_is_refused(api: Api):
+    api.write("t", 1)
+    for body in ({"tag": "x" * 257}, {"tag": "é" * 129 + "*"}, {"prefix": "x" * 256}):
+        refused(api.post("/v0/watch", {"topics": {"t": {}}, **body}), 400, "invalid_request")
+    for body in ({"tag": "x" * 256}, {"tag": "x" * 256 + "*"}, {"prefix": "x" * 255}):
+        assert api.post("/v0/watch", {"topics": {"t": {}}, **body}).status_code == 200
+    with api.follow(api.watch({"t": {}}, node=["x" * 10_000])) as stream:
+        stream.records(1)
+
+
+@pytest.mark.parametrize("is_first", [True, False], ids=["from the first", "later"])
+def test_a_client_that_missed_a_deletion_is_told_of_the_recreation(api: Api, is_first: bool):
+    """The frame got lost with the connection; to whoever takes its records for the old topic's, seqs would go back."""
+    api.write("a.0", 1)
+    if is_first:
+        api.write("a.1", 1, 2)
+    url = api.watch({}, prefix="a.")
+    with api.follow(url) as stream:
+        stream.expect("record", topic="a.0")
+        stream.expect("caught-up", topic="a.0")
+        if not is_first:
+            api.write("a.1", 1, 2)
+        told = stream.records(1, 2, topic="a.1")
+        stream.expect("caught-up", topic="a.1")
+        api.delete("/v0/topics/a.1")
+        heard = stream.expect("topic-deleted", topic="a.1")
+    api.run(streams.write_down())
+    with api.follow(url, last_event_id=told.id) as stream:
+        stream.expect("caught-up", topic="a.0")
+        stream.expect("topic-deleted", topic="a.1")
+    api.write("a.1", 3)
+    with api.follow(url, last_event_id=heard.id) as stream:
+        # Who has heard of it takes the new one for what it is.
+        stream.expect("caught-up", topic="a.0")
+        stream.records(3, topic="a.1")
+    with api.follow(url, last_event_id=told.id) as stream:
+        stream.expect("caught-up", topic="a.0")
+        stream.expect("tombstone", topic="a.1", reason="recreated", gap_from=1, gap_to=1)
+        stream.records(3, topic="a.1")
+
+
+def test_two_streams_of_a_session_divide_the_records_of_topics_that_join(api: Api):
+    url = api.watch({}, prefix="a.")
+    with api.follow(url) as one, api.follow(url) as other:
+        assert one.block() == other.block() == b"retry: 2000\n\n"
+        for number in range(5):
+            api.write(f"a.{number}", number)
+        told: list[tuple[str, int]] = []
+        for stream in (one, other):
+            is_caught_up: set[str] = set()
+            while len(is_caught_up) < 5:
+                event = stream.event()
+                assert event is not None
+                if event.event == "caught-up":
+                    is_caught_up.add(event.data["topic"])
+                else:
+                    told += [(event.data["topic"], r["$seq"]) for r in event.data["records"]]
+        assert sorted(told) == [(f"a.{number}", 1) for number in range(5)]
+    api.run(streams.write_down())
+    assert len(WatchSession.objects.get().positions) == 5
+
+
+def test_topics_that_are_left_out_cost_nothing_until_there_is_room(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(newcomers, "MAX_TOPICS", 2)
+    run, looks = sql.run_async, [0]
+
+    async def counted(name: str, /, **params: Any) -> Any:
+        looks[0] += name == "topics/list_topics"
+        return await run(name, **params)
+
+    monkeypatch.setattr(sql, "run_async", counted)
+    for number in range(2):
+        api.write(f"a.{number}", number)
+    with api.follow(api.watch({}, prefix="a.")) as stream:
+        for number in range(2):
+            stream.records(number, topic=f"a.{number}")
+            stream.expect("caught-up")
+        api.write("a.2", 2)
+        stream.expect("error", code="too_many_topics")
+        before = looks[0]
+        for number in range(20):
+            api.write("a.2", number)
+            api.write("a.1", number)
+            stream.records(number, topic="a.1")
+            stream.expect("caught-up")
+        assert looks[0] == before
+        api.delete("/v0/topics/a.0")
+        stream.expect("topic-deleted", topic="a.0")
+        api.write("a.2", 20)
+        stream.records(2, *range(21), topic="a.2")

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import json
 from base64 import urlsafe_b64decode
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.topics.watch.positions import MAX_ID_LENGTH, Position, decode_id, encode_id, resumed
+from apps.topics.watch.pages import Selection
+from apps.topics.watch.positions import (
+    JOINED,
+    MAX_ID_LENGTH,
+    Position,
+    decode_id,
+    encode_id,
+    joined,
+    resumed,
+)
+from apps.topics.watch.sessions import Subscription, resume
+
+if TYPE_CHECKING:
+    from apps.topics.watch.positions import Told
 
 NAMES = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,20}", fullmatch=True)
 SEQS = st.integers(0, 2**63 - 1)
@@ -80,3 +94,46 @@ def test_a_client_goes_on_where_it_was_told_to(
     position = resumed(STORED, told, is_exact=exact)
     assert (position.incarnation, position.seq) == expected
     assert (position.head, position.first_incarnation) == (12, 4)
+
+
+def subscribed(*ranges: tuple[str, str]) -> Subscription:
+    return Subscription(Selection(1, 1), 1000, ranges)
+
+
+def where(positions: dict[str, Position]) -> dict[str, tuple[int, int]]:
+    return {name: (one.incarnation, one.seq) for name, one in positions.items()}
+
+
+def test_the_id_of_another_session_advances_nothing():
+    """Not even when the positions lag behind what was sent, and the client could know better."""
+    stored = {"a": Position(1, 5), "b": Position(2, 5)}
+    told: dict[str, Told] = {"a": (None, 99), "c": (None, 99)}
+    found = resume(subscribed(), stored, told, is_exact=False)
+    assert where(found) == {"a": (1, 5), "b": (2, 5)}
+    told = {"a": (None, 99), "b": (None, 3)}
+    found = resume(subscribed(), stored, told, is_exact=False)
+    assert where(found) == {"a": (1, 99), "b": (2, 3)}
+
+
+def test_an_id_brings_in_no_more_topics_than_a_watch_may_have_and_only_those_it_asked_for():
+    told: dict[str, Told] = {f"a.{number}": (7, 1) for number in range(5_000)}
+    told |= {"b.1": (7, 1)}
+    for is_exact in (True, False):
+        found = resume(subscribed(("a.", "a.~")), {"z": Position(1, 5)}, told, is_exact=is_exact)
+        assert len(found) == 256
+        assert "b.1" not in found
+
+
+@pytest.mark.parametrize(
+    ("told", "exact", "expected"),
+    [
+        ((7, 5), False, (7, 5)),  # joined, and the row doesn't know yet
+        ((7, 5), True, (7, 0)),  # the row knows best: if it is there, then from its beginning
+        ((None, 5), False, (JOINED, 0)),  # was there from the beginning, and has been deleted since
+        ((None, 5), True, (JOINED, 0)),
+    ],
+)
+def test_a_topic_that_the_session_does_not_have(told: Told, exact: bool, expected: tuple[int, int]):
+    position = joined(told, is_exact=exact)
+    assert (position.incarnation, position.seq) == expected
+    assert position.first_incarnation == JOINED
