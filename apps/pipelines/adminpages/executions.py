@@ -49,8 +49,8 @@ def _text_column(name: str) -> Callable[[Any, Execution], SafeString | None]:
 @admin.register(Execution)
 class ExecutionAdmin(AskingAdmin):
     list_display = (
-        *("__str__", "pipeline_id", "pipeline_version", "status_label", "phase", "started_by"),
-        *("attempt", "created_at", "started_at", "completed_at"),
+        *("__str__", "pipeline_id", "pipeline_version", "phase", "started_by"),
+        *("created_at", "completed_at"),
     )
     list_filter = ("status", PipelineFilter)
     list_filter_submit = True
@@ -66,7 +66,7 @@ class ExecutionAdmin(AskingAdmin):
             {
                 "fields": (
                     ("id", "tag"),
-                    ("status_label", "phase"),
+                    ("status", "phase"),
                     ("pipeline_id", "pipeline_version"),
                     ("started_by", "attempt"),
                     ("created_at", "started_at"),
@@ -93,7 +93,7 @@ class ExecutionAdmin(AskingAdmin):
         ),
     )
     readonly_fields = (
-        *("status_label", "phase", "started_by", "error", "graph", "stages", "trigger_json"),
+        *("phase", "started_by", "error", "graph", "stages", "trigger_json"),
         *("inputs_json", "outputs_json", "metadata_json", "error_info_json", "document_json"),
         "parent_link",
     )
@@ -124,11 +124,7 @@ class ExecutionAdmin(AskingAdmin):
         except ValueError:
             return queryset.filter(tag=named), False
 
-    @display(description="status", ordering="status", label=labels.EXECUTIONS)  # type: ignore[untyped-decorator]
-    def status_label(self, row: Execution) -> str:
-        return str(row.status)
-
-    @admin.display(description="phase")
+    @display(description="phase", ordering="status", label=labels.PHASES)  # type: ignore[untyped-decorator]
     def phase(self, row: Execution) -> str:
         return wire.phase(row)
 

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from apps.pipelines.states import ExecutionStatus, TriggerState
 
-EXECUTIONS = {
+EXECUTIONS: dict[str, str] = {
     ExecutionStatus.RUNNING: "info",
     ExecutionStatus.COMPLETED: "success",
     ExecutionStatus.FAILED: "danger",
     ExecutionStatus.CANCELLED: "warning",
     ExecutionStatus.INTERRUPTED: "danger",
+}
+# Finer, as `wire.phase` tells it.
+PHASES: dict[str, str] = {
+    **EXECUTIONS,
+    "queued": "warning",
+    "retrying": "warning",
+    "cancelling": "warning",
 }
 TRIGGERS = {
     TriggerState.STARTING: "info",

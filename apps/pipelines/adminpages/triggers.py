@@ -5,57 +5,26 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db.models import Q
 from django.template.loader import render_to_string
-from unfold.decorators import action, display
+from django.utils.formats import localize
+from unfold.decorators import display
 
-from apps.access.auth import person_of
 from apps.core.adminsite import AskingAdmin, once
-from apps.pipelines import conditions, queries, statuses, triggers, wire
-from apps.pipelines.adminpages import labels
+from apps.pipelines import conditions, queries, statuses, wire
+from apps.pipelines.adminpages import labels, verbs
 from apps.pipelines.models import Autostart, Trigger
-from apps.pipelines.schedules import services as schedules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from datetime import datetime
 
     from django.db.models import QuerySet
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest
     from django.utils.safestring import SafeString
 
-    from apps.access.auth import Caller
     from apps.pipelines.models import Schedule
     from apps.pipelines.statuses import TriggerStatus
 
 # What a trigger's page shows of its dead letters.
 LAST_LETTERS = 20
-
-
-def _start(row: Autostart, caller: Caller) -> object:
-    return triggers.start_trigger(pipeline_id=row.pk, version=None, caller=caller)
-
-
-def _stop(row: Autostart, caller: Caller) -> object:
-    triggers.stop_trigger(pipeline_id=row.pk, caller=caller)
-    return None
-
-
-def _pause(row: Autostart, caller: Caller) -> object:
-    return triggers.pause_trigger(pipeline_id=row.pk, caller=caller)
-
-
-def _resume(row: Autostart, caller: Caller) -> object:
-    return triggers.resume_trigger(pipeline_id=row.pk, caller=caller)
-
-
-def _redrive(row: Autostart, caller: Caller) -> object:
-    return triggers.redrive(pipeline_id=row.pk, seqs=None, caller=caller)
-
-
-def _pause_schedule(row: Autostart, caller: Caller) -> object:
-    return schedules.pause_schedule(pipeline_id=row.pk, caller=caller)
-
-
-def _resume_schedule(row: Autostart, caller: Caller) -> object:
-    return schedules.resume_schedule(pipeline_id=row.pk, caller=caller)
 
 
 class StartFilter(admin.SimpleListFilter):
@@ -170,8 +139,8 @@ class AutostartAdmin(AskingAdmin):
         return f"{_status(row).running} of {_status(row).most}"
 
     @admin.display(description="last message")
-    def last_event_at(self, row: Autostart) -> Any:
-        return _trigger(row).last_event_at
+    def last_event_at(self, row: Autostart) -> str:
+        return _moment(_trigger(row).last_event_at)
 
     @admin.display(description="last error")
     def last_error(self, row: Autostart) -> str:
@@ -218,14 +187,14 @@ class AutostartAdmin(AskingAdmin):
         return labels.PAUSED if schedule.is_paused else labels.SCHEDULED
 
     @admin.display(description="due next", ordering="schedule__next_at")
-    def next_at(self, row: Autostart) -> Any:
+    def next_at(self, row: Autostart) -> str:
         schedule = _schedule(row)
-        return schedule.next_at if schedule else None
+        return _moment(schedule.next_at if schedule else None)
 
     @admin.display(description="last due")
-    def last_at(self, row: Autostart) -> Any:
+    def last_at(self, row: Autostart) -> str:
         schedule = _schedule(row)
-        return schedule.last_at if schedule else None
+        return _moment(schedule.last_at if schedule else None)
 
     @admin.display(description="started by the clock")
     def scheduled(self, row: Autostart) -> int | None:
@@ -240,98 +209,20 @@ class AutostartAdmin(AskingAdmin):
         link = {"id": schedule.last_execution_id}
         return render_to_string("pipelines/admin_execution_link.html", link)
 
-    # --- what an operator does, to several ----------------------------------------------------
+    # --- what an operator does, to several and to one ---------------------------------------------
 
-    def _each(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[Autostart],
-        done: str,
-        change: Callable[[Autostart, Caller], object],
-    ) -> None:
-        caller = person_of(request)
-        self.apply(request, queryset, done, lambda row: change(row, caller))
+    start, start_one = verbs.START
+    stop, stop_one = verbs.STOP
+    pause, pause_one = verbs.PAUSE
+    resume, resume_one = verbs.RESUME
+    redrive, redrive_one = verbs.REDRIVE
+    pause_schedule, pause_schedule_one = verbs.PAUSE_SCHEDULE
+    resume_schedule, resume_schedule_one = verbs.RESUME_SCHEDULE
 
-    @admin.action(description="Start: take messages", permissions=["operate"])
-    def start(self, request: HttpRequest, queryset: QuerySet[Autostart]) -> None:
-        self._each(request, queryset, "Started", _start)
 
-    @admin.action(description="Stop: forget the position", permissions=["operate"])
-    def stop(self, request: HttpRequest, queryset: QuerySet[Autostart]) -> None:
-        self._each(request, queryset, "Stopped", _stop)
-
-    @admin.action(description="Pause: keep the position", permissions=["operate"])
-    def pause(self, request: HttpRequest, queryset: QuerySet[Autostart]) -> None:
-        self._each(request, queryset, "Paused", _pause)
-
-    @admin.action(description="Resume", permissions=["operate"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Autostart]) -> None:
-        self._each(request, queryset, "Resumed", _resume)
-
-    @admin.action(description="Redrive all dead letters", permissions=["operate"])
-    def redrive(self, request: HttpRequest, queryset: QuerySet[Autostart]) -> None:
-        self._each(request, queryset, "Redriven", _redrive)
-
-    @admin.action(description="Pause the schedule", permissions=["operate"])
-    def pause_schedule(self, request: HttpRequest, queryset: QuerySet[Autostart]) -> None:
-        self._each(request, queryset, "Schedule paused", _pause_schedule)
-
-    @admin.action(description="Resume the schedule", permissions=["operate"])
-    def resume_schedule(self, request: HttpRequest, queryset: QuerySet[Autostart]) -> None:
-        self._each(request, queryset, "Schedule resumed", _resume_schedule)
-
-    # --- and to one ---------------------------------------------------------------------------
-
-    def _one(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        title: str,
-        question: str,
-        change: Callable[[Autostart, Caller], object],
-    ) -> HttpResponse:
-        def carry_out(row: Autostart, _: dict[str, Any]) -> str:
-            change(row, person_of(request))
-            return f"{title}: done."
-
-        return self.ask(request, object_id, title=title, question=question, change=carry_out)
-
-    @action(description="Start", url_path="start", permissions=["operate"])  # type: ignore[untyped-decorator]
-    def start_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = (
-            "Messages start the newest version from now on; a started trigger goes on where it is."
-        )
-        return self._one(request, object_id, "Start", question, _start)
-
-    @action(description="Stop", url_path="stop", permissions=["operate"])  # type: ignore[untyped-decorator]
-    def stop_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = "No more messages are taken, and the position is forgotten. What runs goes on."
-        return self._one(request, object_id, "Stop", question, _stop)
-
-    @action(description="Pause", url_path="pause", permissions=["operate"])  # type: ignore[untyped-decorator]
-    def pause_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = "Messages wait until it is resumed."
-        return self._one(request, object_id, "Pause", question, _pause)
-
-    @action(description="Resume", url_path="resume", permissions=["operate"])  # type: ignore[untyped-decorator]
-    def resume_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = "Messages are taken from where it was paused."
-        return self._one(request, object_id, "Resume", question, _resume)
-
-    @action(description="Redrive", url_path="redrive", permissions=["operate"])  # type: ignore[untyped-decorator]
-    def redrive_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = "All dead letters are taken up again: what failed goes on from its failed steps."
-        return self._one(request, object_id, "Redrive", question, _redrive)
-
-    @action(description="Pause schedule", url_path="pause-schedule", permissions=["operate"])  # type: ignore[untyped-decorator]
-    def pause_schedule_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = "Nothing is started by the clock until it is resumed, nor made up for then."
-        return self._one(request, object_id, "Pause schedule", question, _pause_schedule)
-
-    @action(description="Resume schedule", url_path="resume-schedule", permissions=["operate"])  # type: ignore[untyped-decorator]
-    def resume_schedule_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        question = "The clock starts it again, from its next due time on."
-        return self._one(request, object_id, "Resume schedule", question, _resume_schedule)
+def _moment(moment: datetime | None) -> str:
+    # A page formats moments of columns by itself, but not those that a method returns.
+    return "" if moment is None else str(localize(moment))
 
 
 def _trigger(row: Autostart) -> Trigger:
