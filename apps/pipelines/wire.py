@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Version
+    from apps.pipelines.models import DeadLetter, Execution, Pipeline, Schedule, Stage, Version
     from apps.pipelines.statuses import TriggerStatus
 
 JSON = Any
@@ -136,6 +136,20 @@ def trigger(found: TriggerStatus) -> dict[str, JSON]:
         "last_event_at": moment(row.last_event_at),
         "last_execution_id": row.last_execution_id and str(row.last_execution_id),
         "last_error": row.last_error or None,
+    }
+
+
+def schedule(row: Schedule) -> dict[str, JSON]:
+    """Write what a schedule does."""
+    return {
+        "pipeline_id": row.pipeline_id,
+        "schedule": row.cron,
+        "timezone": row.timezone,
+        "paused": row.is_paused,
+        "next_at": moment(row.next_at),
+        "last_at": moment(row.last_at),
+        "last_execution_id": row.last_execution_id and str(row.last_execution_id),
+        "started": row.started,
     }
 
 

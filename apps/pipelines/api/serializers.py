@@ -223,6 +223,17 @@ class TriggerStatusSerializer(serializers.Serializer[Any]):
     last_error = serializers.CharField(allow_null=True)
 
 
+class ScheduleSerializer(serializers.Serializer[Any]):
+    pipeline_id = serializers.CharField()
+    schedule = serializers.CharField()
+    timezone = serializers.CharField()
+    paused = serializers.BooleanField()
+    next_at = serializers.DateTimeField(allow_null=True)
+    last_at = serializers.DateTimeField(allow_null=True)
+    last_execution_id = serializers.UUIDField(allow_null=True)
+    started = serializers.IntegerField()
+
+
 class TriggerListSerializer(serializers.Serializer[Any]):
     items = TriggerStatusSerializer(many=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from apps.core.api.slashes import slashed
 from apps.pipelines.api import execution_views as executions
 from apps.pipelines.api import pipeline_views as pipelines
+from apps.pipelines.api import schedule_views as schedules
 from apps.pipelines.api import trigger_views as triggers
 
 app_name = "pipelines"
@@ -32,6 +33,15 @@ urlpatterns = [
         name="pipeline-revalidate",
     ),
     slashed(f"{PIPELINE}/run", pipelines.PipelineRunView.as_view(), name="pipeline-run"),
+    slashed(f"{PIPELINE}/schedule", schedules.ScheduleView.as_view(), name="schedule-detail"),
+    slashed(
+        f"{PIPELINE}/schedule/pause", schedules.SchedulePauseView.as_view(), name="schedule-pause"
+    ),
+    slashed(
+        f"{PIPELINE}/schedule/resume",
+        schedules.ScheduleResumeView.as_view(),
+        name="schedule-resume",
+    ),
     slashed("api/v1/events/", triggers.TriggerListView.as_view(), name="trigger-list"),
     slashed(EVENT, triggers.TriggerView.as_view(), name="trigger"),
     slashed(f"{EVENT}/status", triggers.TriggerStatusView.as_view(), name="trigger-status"),

@@ -53,6 +53,12 @@ def remove_schedule(pipeline: Pipeline) -> None:
     knocks.remove(pipeline.pk)
 
 
+def get_schedule(*, pipeline_id: str, caller: Caller) -> Schedule:
+    """Return the schedule of a pipeline. Raises NotFound, NoSchedule."""
+    queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    return _get(pipeline_id)
+
+
 def pause_schedule(*, pipeline_id: str, caller: Caller) -> Schedule:
     """Start nothing more by the clock until resumed. Raises NotFound, NoSchedule."""
     return _set_paused(pipeline_id, paused=True, caller=caller)
@@ -135,9 +141,7 @@ def _set_paused(pipeline_id: str, *, paused: bool, caller: Caller) -> Schedule:
     queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     with transaction.atomic():
         Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
-        schedule = Schedule.objects.filter(pk=pipeline_id).first()
-        if schedule is None:
-            raise NoSchedule(f"pipeline {pipeline_id} has no schedule", pipeline_id=pipeline_id)
+        schedule = _get(pipeline_id)
         if schedule.is_paused != paused:
             schedule.is_paused = paused
             schedule.next_at = None if paused else _due_after(schedule, clock.now())
@@ -145,4 +149,11 @@ def _set_paused(pipeline_id: str, *, paused: bool, caller: Caller) -> Schedule:
             knocks.keep(schedule)
             action = "schedule.pause" if paused else "schedule.resume"
             access.audit(caller=caller, action=action, target=pipeline_id)
+    return schedule
+
+
+def _get(pipeline_id: str) -> Schedule:
+    schedule = Schedule.objects.filter(pk=pipeline_id).first()
+    if schedule is None:
+        raise NoSchedule(f"pipeline {pipeline_id} has no schedule", pipeline_id=pipeline_id)
     return schedule
