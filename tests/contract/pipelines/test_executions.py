@@ -44,6 +44,18 @@ def test_one_that_completed_says_so(api):
     assert body["completed_at"] is not None
 
 
+def test_a_great_float_comes_out_as_one_and_can_be_posted_again(api):
+    great = {"n": 1e22, "m": [1e16]}
+    steps = [{"name": "a", **CMD, "inputs": {"n": {"$ref": "inputs.n"}}}]
+    made = start(api, steps, inputs=great, metadata=great)
+    got = api.get(URL + made["id"]).json()
+    (run,) = api.get(f"/runs?execution_id={made['id']}").json()["data"]
+    given_out = [got["inputs"]["n"], *got["metadata"]["m"], run["inputs"]["n"]]
+    assert [(type(one), one) for one in given_out] == [(float, 1e22), (float, 1e16), (float, 1e22)]
+    again = start(api, steps, inputs=got["inputs"], metadata=got["metadata"])
+    assert again["inputs"] == great
+
+
 @pytest.mark.parametrize("named", ["nope", str(uuid4()), "%00"])
 def test_an_unknown_one_is_not_found(api, named):
     refusal(api.get(URL + named), 404, "not_found")
