@@ -1,4 +1,4 @@
-"""HTTP connections as the web process holds them: one whose client takes nothing is given up, one may become a socket."""
+"""HTTP connections as the web process holds them: one whose client takes nothing is given up, one may become a socket, or speak HTTP/2."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from urllib.parse import unquote
 
 from apps.core.asgi import socket_match
 from apps.stack.head import HeadProtocol
+from apps.stack.http2.protocol import PREFACE, Http2Protocol
 from apps.stack.patience import Patience
 
 
@@ -18,10 +19,34 @@ class PatientProtocol(HeadProtocol):
     """
 
     _patience: Patience
+    # What has come, as long as it may be the beginning of HTTP/2; None once that is decided.
+    _opening: bytes | None = b""
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._patience = Patience(transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self._opening is not None:
+            data = self._opening + data
+            if PREFACE.startswith(data):
+                self._opening = data
+                if len(data) < len(PREFACE):
+                    return
+            self._opening = None
+            if data.startswith(PREFACE):
+                self._become_http2(data)
+                return
+        super().data_received(data)
+
+    def _become_http2(self, data: bytes) -> None:
+        self.connections.discard(self)
+        self._stop_expecting()
+        self._unset_keepalive_if_required()
+        protocol = Http2Protocol(self.config, self.server_state, self.app_state)
+        protocol.connection_made(self.transport)
+        self.transport.set_protocol(protocol)
+        protocol.data_received(data)
 
     def pause_writing(self) -> None:
         super().pause_writing()
