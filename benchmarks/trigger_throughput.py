@@ -2,7 +2,8 @@
 
 python -m benchmarks.trigger_throughput [--messages 1000] [--rounds 3]
 
-Both sides on one system that is up: from the moment before the first batch is sent to the last row that says it has ended.
+Both sides on one system that is up: from the moment before the first batch is sent to the last row that says it has
+ended. Plain runs are limited by the worker's slots alone, so the trigger may have all of its executions under way, too.
 """
 
 from __future__ import annotations

@@ -201,6 +201,14 @@ def lock_due(now: datetime, limit: int) -> list[Execution]:
     return _bounded(rows.order_by("wake_at")[:limit])
 
 
+def lock_unpostponed(execution_ids: Collection[UUID]) -> list[UUID]:
+    """Lock those of the executions that run and do not wait for their next try, oldest first; return their ids."""
+    rows = Execution.objects.select_for_update(no_key=True).filter(
+        pk__in=execution_ids, status=ExecutionStatus.RUNNING, retry_at__isnull=True
+    )
+    return list(rows.order_by("pk").values_list("pk", flat=True))
+
+
 def _lockable(*, skip_locked: bool) -> QuerySet[Any]:
     size = Func(F("trigger"), function="octet_length", output_field=IntegerField())
     rows = Execution.objects.select_for_update(no_key=True, skip_locked=skip_locked)

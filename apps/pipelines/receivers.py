@@ -6,12 +6,9 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from apps.core import clock, queue
-from apps.pipelines import engine
-from apps.pipelines.models import Execution
+from apps.core import queue
+from apps.pipelines import engine, transitions
 from apps.pipelines.starting import DISPATCH_TASK
-from apps.pipelines.states import ExecutionStatus
-from apps.pipelines.transitions import ADVANCE_TASK
 from apps.runs.signals import run_finished
 from apps.topics.services import register_listener
 
@@ -34,10 +31,7 @@ def connect() -> None:
 def advance_executions(*, execution_ids: list[UUID], **_: Any) -> None:
     """Advance executions one of whose runs has ended: by the engine of this process, else by whoever hears of it."""
     if execution_ids and not engine.advance_soon(execution_ids):
-        Execution.objects.filter(
-            pk__in=execution_ids, status=ExecutionStatus.RUNNING, retry_at__isnull=True
-        ).update(wake_at=clock.now())
-        queue.nudge(ADVANCE_TASK)
+        transitions.wake(execution_ids)
 
 
 def dispatch_soon(_topics: Collection[str]) -> None:

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
-from apps.core import clock
 from apps.core.queue import nudge_on_commit
 from apps.pipelines import deadletters, documents, starting, transitions
 from apps.pipelines.models import Execution, Trigger
@@ -22,8 +21,14 @@ def settle_ended(*, most: int) -> int:
     """Tell whoever waited for executions that have ended, once for each; at most `most`, return how many."""
     unsettled = Execution.objects.filter(is_settled=False).order_by("id")
     by_source: dict[str | None, list[UUID]] = {}
-    for execution_id, source_id in unsettled.values_list("id", "source_id")[:most]:
+    parents = set()
+    columns = ("id", "source_id", "parent_id", "parent_stage")
+    for execution_id, source_id, parent_id, parent_stage in unsettled.values_list(*columns)[:most]:
         by_source.setdefault(source_id, []).append(execution_id)
+        if parent_id is not None and parent_stage is not None:
+            parents.add(parent_id)
+    # Before it is noted that they know: who dies in between tells them twice.
+    transitions.wake(parents)
     return sum(_settle(source_id, ids) for source_id, ids in by_source.items())
 
 
@@ -34,7 +39,6 @@ def _settle(source_id: str | None, ids: list[UUID]) -> int:
         if source_id is not None:
             trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=source_id).first()
         executions = _mark_settled(ids)
-        _tell_parents(executions)
         if trigger is not None and executions:
             _count(trigger, executions)
             nudge_on_commit(starting.DISPATCH_TASK)
@@ -46,19 +50,10 @@ def _settle(source_id: str | None, ids: list[UUID]) -> int:
 def _mark_settled(ids: list[UUID]) -> list[Execution]:
     """Note that others know of the ends of these executions; return those of which they did not."""
     rows = Execution.objects.select_for_update(no_key=True).filter(pk__in=ids, is_settled=False)
-    wanted = ("pipeline_id", "status", "attempt", "parent_id", "parent_stage")
+    wanted = ("pipeline_id", "status", "attempt")
     executions = list(rows.order_by("pk").only(*wanted))
     Execution.objects.filter(pk__in=[one.pk for one in executions]).update(is_settled=True)
     return executions
-
-
-def _tell_parents(executions: Sequence[Execution]) -> None:
-    parents = {one.parent_id for one in executions if one.parent_id and one.parent_stage}
-    if parents:
-        Execution.objects.filter(pk__in=parents, status=ExecutionStatus.RUNNING).update(
-            wake_at=clock.now()
-        )
-        nudge_on_commit(transitions.ADVANCE_TASK)
 
 
 def _count(trigger: Trigger, executions: Sequence[Execution]) -> None:

@@ -17,6 +17,7 @@ from apps.core.errors import IllegalTransition, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
 from apps.pipelines import queries
+from apps.pipelines.models import Execution
 from apps.pipelines.states import (
     ENDED,
     EXECUTION_MOVES,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from apps.pipelines.models import Execution, Stage
+    from apps.pipelines.models import Stage
     from apps.pipelines.queries import LiveStage
 
 JSON = Any
@@ -220,6 +221,17 @@ def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[lis
         together = [Moves(execution) for execution in found.values()]
         yield together
         _write([moves for moves in together if moves.has_changed])
+
+
+def wake(execution_ids: Collection[UUID]) -> None:
+    """Have executions advanced soon, those that run and do not wait for their next try."""
+    if not execution_ids:
+        return
+    with transaction.atomic():
+        ids = queries.lock_unpostponed(execution_ids)
+        Execution.objects.filter(pk__in=ids).update(wake_at=clock.now())
+        if ids:
+            nudge_on_commit(ADVANCE_TASK)
 
 
 def _write(together: Sequence[Moves]) -> None:
