@@ -490,6 +490,10 @@ GYOZA_STORAGE_KEEP_DAYS = env.integer(
     "For how many days after its end the objects of an execution are kept; 0 = for ever.",
     low=0,
 )
+# django-eventstream: who may hear what, and where it is read. Nothing is sent through it (ADR 0055): what it would send
+# by Redis goes by `core.sse.wakeups`, so there is no EVENTSTREAM_REDIS, and it is no app, for its tables stay unmade.
+EVENTSTREAM_CHANNELMANAGER_CLASS = "apps.storage.eventstream.channels.ExecutionChannels"
+EVENTSTREAM_STORAGE_CLASS = "apps.storage.eventstream.log.EventLog"
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

@@ -8,6 +8,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from apps.core.api.slashes import slashed
 from apps.pipelines import streams as pipelines
 from apps.runs import streams as runs
+from apps.storage import streams as storage
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin/", admin.site.urls),
@@ -21,6 +22,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         pipelines.ExecutionEventsView.as_view(),
         name="execution-events",
     ),
+    slashed("api/v1/storage/events", storage.StorageEventsView.as_view(), name="storage-events"),
     path("events", runs.FeedView.as_view(), name="feed"),
     path("runs/<uuid:run_id>/stream", runs.RunStreamView.as_view(), name="run-stream"),
     path("runs/<uuid:run_id>/logs", runs.RunLogsView.as_view(), name="run-logs"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from apps.core.errors import Conflict, NotFound, OutOfRoom
+from typing import Any
+
+from apps.core.errors import Conflict, NotFound, OutOfRoom, Unavailable
 
 
 class ObjectNotFound(NotFound):
@@ -27,3 +29,14 @@ class QuotaExceeded(OutOfRoom):
     """The execution has no room left."""
 
     code = "storage_quota_exceeded"
+
+
+class StreamerUnavailable(Unavailable):
+    """The log of storage events is away, or the bus that tells of them."""
+
+    code = "storage_event_streamer_unavailable"
+
+    def __init__(
+        self, message: str = "Storage event streamer not available", **detail: Any
+    ) -> None:
+        super().__init__(message, **detail)

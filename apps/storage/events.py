@@ -10,16 +10,19 @@ import msgspec
 from django.conf import settings
 
 from apps.core import clock, correlation, sql
+from apps.core.sse import wakeups
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from apps.storage.models import Object, Space
 
 JSON = Any
 
 EVENTS_TOPIC = "system.storage.events"
+# Announced, with the tag of an execution behind it, when its storage was closed, or opened again.
+ENDS = "storage-ends:"
 CREATED = "storage.object.created"
 DELETED = "storage.object.deleted"
 _DAY_MS = 86_400_000
@@ -46,6 +49,11 @@ def append(kind: str, space: Space, objects: Sequence[Object]) -> None:
 def tag_of(execution_id: UUID) -> str:
     """Return the tag of the records of an execution's events."""
     return f"execution/{execution_id}"
+
+
+def announce_ends(execution_ids: Iterable[UUID]) -> None:
+    """Have streams look, after commit, whether executions are still written to."""
+    wakeups.announce_on_commit(*(f"{ENDS}{tag_of(one)}" for one in execution_ids))
 
 
 def take_ids(wanted: int) -> list[UUID]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db.models import Q
+from django.db.models import Min, Q
 
+from apps.core import clock
 from apps.storage import attempts
 from apps.storage.errors import ExecutionNotFound, ObjectNotFound
 from apps.storage.models import Object, Space
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
     from django.db.models import QuerySet
 
     from apps.access.auth import Caller
@@ -44,6 +48,28 @@ def get_space(*, named: str, caller: Caller) -> Space:
     return found
 
 
+def find_spaces(*, named: Sequence[str], caller: Caller) -> list[Space]:
+    """Return the spaces of executions, by UUID or tag. Raises ExecutionNotFound for the first that the caller can't see."""
+    wanted = Q()
+    for one in named:
+        if "\0" in one:  # Postgres takes no such text
+            raise ExecutionNotFound(f"Execution {one!r} not found")
+        wanted |= _named(one)
+    found = list(spaces_visible_to(caller).filter(wanted))
+    known = {space.execution_id for space in found} | {space.tag for space in found}
+    for one in named:
+        if _read(one) not in known:
+            raise ExecutionNotFound(f"Execution {one} not found", execution=one)
+    return found
+
+
+def first_opened_at(execution_ids: Collection[UUID]) -> datetime:
+    """Return when the first of these executions began."""
+    found = Space.objects.filter(pk__in=execution_ids).aggregate(first=Min("created_at"))
+    first: datetime | None = found["first"]
+    return first or clock.now()
+
+
 def get_object(*, key: Key, caller: Caller) -> Object:
     """Return an object by its key. Raises ExecutionNotFound, ObjectNotFound."""
     space = get_space(named=key.execution, caller=caller)
@@ -54,7 +80,12 @@ def get_object(*, key: Key, caller: Caller) -> Object:
 
 
 def _named(named: str) -> Q:
+    meant = _read(named)
+    return Q(pk=meant) if isinstance(meant, UUID) else Q(tag=meant)
+
+
+def _read(named: str) -> UUID | str:
     try:
-        return Q(pk=UUID(named))
+        return UUID(named)
     except ValueError:
-        return Q(tag=named)
+        return named

@@ -101,11 +101,13 @@ def close_spaces(execution_ids: Collection[UUID]) -> None:
     Waits for those who are writing, whose events are then in the log; who comes later is refused.
     """
     Space.objects.filter(pk__in=execution_ids).update(closed_at=clock.now())
+    events.announce_ends(execution_ids)
 
 
 def reopen_space(execution_id: UUID) -> None:
     """Open the storage of an execution that goes on, in the transaction that lets it."""
     Space.objects.filter(pk=execution_id).update(closed_at=None)
+    events.announce_ends([execution_id])
 
 
 def lock_space(execution_id: UUID) -> Space:

@@ -18,7 +18,7 @@ from apps.topics.names import is_topic_name as is_topic_name  # for other apps, 
 from apps.topics.retention import Gap, Marks, gap_before
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from apps.topics.predicates import TagPredicate
 
@@ -149,9 +149,14 @@ async def read_after_async(topic: str, after: int, limit: int) -> Page | None:
 
 
 async def find_seq_before(topic: str, ts: int) -> int:
-    """Return a cursor after which every record of a topic from `ts` (ms) on comes, and hardly any from before it.
+    """Return a cursor after which every record of a topic from `ts` (ms) on comes, and hardly any from before it."""
+    return await find_seq(topic, lambda record: record.ts < ts)
 
-    `ts` never falls with seq, so it is found by halving: some twenty reads of one record for a million.
+
+async def find_seq(topic: str, is_before: Callable[[Stored], bool]) -> int:
+    """Return a cursor after which every record comes that is not before some point, and hardly any that is.
+
+    For what never falls with seq. It is found by halving: some twenty reads of one record for a million.
     """
     page = await read_after_async(topic, 0, 1)
     if page is None or not page.records:
@@ -160,11 +165,21 @@ async def find_seq_before(topic: str, ts: int) -> int:
     while low < high:
         middle = (low + high) // 2
         page = await read_after_async(topic, middle, 1)
-        if page is None or not page.records or page.records[0].ts >= ts:
+        if page is None or not page.records or not is_before(page.records[0]):
             high = middle
         else:
             low = page.records[0].seq
     return low
+
+
+async def read_newest(topic: str) -> tuple[int, Stored | None]:
+    """Return where a topic stands: its head, and the record there, if that is still live."""
+    page = await read_after_async(topic, 0, 1)
+    if page is None:
+        return 0, None
+    last = await read_after_async(topic, page.head - 1, 1)
+    found = [] if last is None else [one for one in last.records if one.seq == page.head]
+    return page.head, found[0] if found else None
 
 
 async def read_feed(topic: str, after: int, limit: int, *, wait: float = 0) -> Page:

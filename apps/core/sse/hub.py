@@ -114,6 +114,13 @@ class Hub:
         if self._sender is not None:
             await self._sender
 
+    async def is_reached(self) -> bool:
+        """Say whether other processes can be heard."""
+        try:
+            return self.hears or bool(await self._redis().ping())
+        except (RedisError, OSError):
+            return False
+
     async def close(self) -> None:
         """Wake everybody and stop listening."""
         self.wake_all()

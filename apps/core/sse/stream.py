@@ -87,7 +87,11 @@ def follow(
 
 
 async def follow_source(
-    source: Source, *, heartbeat: float = HEARTBEAT_SECONDS, outlet: Outlet | None = None
+    source: Source,
+    *,
+    heartbeat: float = HEARTBEAT_SECONDS,
+    outlet: Outlet | None = None,
+    opening: bytes = frames.retry(RETRY_MS),
 ) -> AsyncGenerator[bytes]:
     """Yield the frames that a source has, until it says that the stream is over or the process stops.
 
@@ -95,7 +99,7 @@ async def follow_source(
     while waiting. Meanwhile others may tell its frames through `outlet`.
     """
     try:
-        yield frames.retry(RETRY_MS)
+        yield opening
         read = await source.open()
         silent_since = time.monotonic()
         while read is not None:
