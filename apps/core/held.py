@@ -47,6 +47,11 @@ class Held:
         self.size += size
         self._budget.total += size
 
+    def keep(self, size: int) -> None:
+        """Hold no more than so much of what it holds."""
+        self._budget.total -= self.size - size
+        self.size = size
+
     def let_go(self) -> None:
         """Hold nothing any more."""
         self._budget.total -= self.size

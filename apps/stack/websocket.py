@@ -121,8 +121,12 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             )
 
     def _hold(self) -> None:
-        self._held.let_go()
-        self._held.take(self._undone_bytes + self._unfinished_bytes())
+        is_over = self.disconnected or self._has_failed
+        size = 0 if is_over else self._undone_bytes + self._unfinished_bytes()
+        if size < self._held.size:
+            self._held.keep(size)
+        else:
+            self._held.take(size - self._held.size)
 
     def _unfinished_bytes(self) -> int:
         return len(self.conn.reader.buffer) + sum(map(len, self.frames))
@@ -204,6 +208,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _hang_up(self) -> None:
         """Say why, and read on until the client has heard it: closing would reset what it is still sending to."""
         self._has_failed = self.close_sent = True
+        self._hold()
         self.stop_keepalive()
         self._stop_expecting()
         self.frames.clear()

@@ -8,7 +8,6 @@ from apps.core.errors import Invalid, InvalidJson
 from apps.core.sse.frames import Kind
 from apps.topics.api.bodies import U32, SelectionBody, WatchedBody
 from apps.topics.config import U64, require_u64
-from apps.topics.writes import WriteBody
 
 SUBSCRIBE = Kind(
     "subscribe",
@@ -78,8 +77,8 @@ class UnsubscribeBody(msgspec.Struct, gc=False):
         return list(dict.fromkeys(named))
 
 
-class PublishBody(WriteBody, kw_only=True, gc=False):
-    """`publish`: a write, and where to."""
+class PublishTarget(msgspec.Struct, gc=False):
+    """What a `publish` has beside a write."""
 
     topic: str
     return_seqs: bool = True
@@ -87,7 +86,7 @@ class PublishBody(WriteBody, kw_only=True, gc=False):
 
 read_subscribe = msgspec.json.Decoder(SubscribeBody)
 read_unsubscribe = msgspec.json.Decoder(UnsubscribeBody)
-read_publish = msgspec.json.Decoder(PublishBody)
+read_target = msgspec.json.Decoder(PublishTarget)
 _read = msgspec.json.Decoder(Command)
 _read_any = msgspec.json.Decoder(msgspec.Raw)
 _read_op = msgspec.json.Decoder(str)

@@ -19,7 +19,7 @@ from apps.core.sse.stream import HEARTBEAT_SECONDS
 from apps.core.sse.subscription import Subscription
 from apps.core.websocket import GOING_AWAY, SocketAnswer, is_asked_for
 from apps.topics import groupcommit, writes
-from apps.topics.api import bodies, commands
+from apps.topics.api import bodies, commands, large_writes
 from apps.topics.api.answers import seqs_member, written_members
 from apps.topics.api.following import (
     require_few,
@@ -175,15 +175,16 @@ class Conversation:
     async def _publish(self, text: bytes, request_id: bytes, caller: Caller) -> None:
         started = time.perf_counter()
         caller.require("write")
-        body = bodies.parse(commands.read_publish, text)
-        require_seen([body.topic], caller)
+        target = bodies.parse(commands.read_target, text)
+        require_seen([target.topic], caller)
+        body = large_writes.parse_write(text)
         if body.config is not None:
             caller.require("admin")
-        append = writes.append_of(body.topic, body, text=text, key_header=None)
+        append = writes.append_of(target.topic, body, text=text, key_header=None)
         with slots.held(caller.key_id):
             written = await groupcommit.write(append)
-        seqs = seqs_member(written) if body.return_seqs else b',"seqs":null'
-        members = written_members(body.topic, written, started, seqs=seqs)
+        seqs = seqs_member(written) if target.return_seqs else b',"seqs":null'
+        members = written_members(target.topic, written, started, seqs=seqs)
         await self._outbox.put(b'{"op":"ack","request_id":%b,' % request_id + members)
 
     async def _ping(self, text: bytes, request_id: bytes, caller: Caller) -> None:

@@ -467,6 +467,7 @@ def test_its_own_records_come_back_unless_its_node_is_left_out(api: Api):
         ({"topic": "", "records": [{"data": 1}]}, "invalid_request"),
         ({"topic": "gone", "records": [{"data": 1}], "create": False}, "topic_not_found"),
         ({"topic": "t", "records": [{"data": 1}] * 10_001}, "batch_too_large"),
+        ({"topic": "t", "records": [{"data": 1}] * 500_000}, "batch_too_large"),
         ({"topic": "t", "records": [{"data": "x" * 1_048_577}]}, "record_too_large"),
         ({"topic": "full", "records": [{"data": 1}]}, "topic_full"),
     ],

@@ -287,6 +287,20 @@ def test_pings_of_a_client_that_never_reads_are_read_no_more(raw: socket.socket,
         raw.sendall(pings * 20)
 
 
+def test_nothing_is_held_of_those_who_go_in_the_middle(port: int):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as link:
+        link.sendall(HANDSHAKE + b"\r\n")
+        while not link.recv(65_536).endswith(b"\r\n\r\n"):
+            pass
+        link.sendall(
+            raw_frame(b"0" * 1000, fin=False) + raw_frame(b"0" * 1000, opcode=0, length=5000)
+        )
+        while not BODIES.total:
+            pass
+    while ECHO.open or BODIES.total:
+        pass
+
+
 def test_nothing_is_held_of_those_who_have_gone(port: int):
     with connect(f"ws://127.0.0.1:{port}/v0/ws") as client:
         client.send("1")
