@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import socket
 import threading
+from contextlib import ExitStack, aclosing
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,7 +19,7 @@ import pytest
 from tests.system import system
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from tests.system import System
 
@@ -58,19 +60,20 @@ class Watcher:
 
     async def _take(self, answer: httpx.Response) -> None:
         rest = ""
-        async for text in answer.aiter_text():
-            *frames, rest = (rest + text).split("\n\n")
-            for frame in frames:
-                fields = dict(line.split(": ", 1) for line in frame.splitlines())
-                if fields.get("event") == "record":
-                    self.seqs += [
-                        record["$seq"]
-                        for record in httpx.Response(200, text=fields["data"]).json()["records"]
-                    ]
-                if "id" in fields:
-                    self.where = {"Last-Event-ID": fields["id"]}
-            if self.seqs and self.seqs[-1] >= self.last:
-                return
+        # Left in the middle, it would hold its connection until somebody collects it, when the loop is gone.
+        async with aclosing(cast("AsyncGenerator[str]", answer.aiter_text())) as texts:
+            async for text in texts:
+                *frames, rest = (rest + text).split("\n\n")
+                for frame in frames:
+                    self._see(dict(line.split(": ", 1) for line in frame.splitlines()))
+                if self.seqs and self.seqs[-1] >= self.last:
+                    return
+
+    def _see(self, fields: dict[str, str]) -> None:
+        if fields.get("event") == "record":
+            self.seqs += [record["$seq"] for record in json.loads(fields["data"])["records"]]
+        if "id" in fields:
+            self.where = {"Last-Event-ID": fields["id"]}
 
 
 def test_watchers_of_a_killed_web_process_see_each_record_once_at_another(gyoza: System):
@@ -123,9 +126,11 @@ def streams_open(gyoza: System) -> int:
     return int(answer.json()["sse_connections"])
 
 
-def connect(gyoza: System, path: str, *, buffer: int | None = None) -> socket.socket:
-    """Open a stream on a socket and read nothing."""
-    link = socket.socket()
+def connect(
+    gyoza: System, path: str, links: ExitStack, *, buffer: int | None = None
+) -> socket.socket:
+    """Open a stream on a socket and read nothing; it is closed with `links`, whatever happens."""
+    link = links.enter_context(socket.socket())
     if buffer is not None:
         link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
     link.connect(("127.0.0.1", gyoza.port))
@@ -138,36 +143,37 @@ def test_clients_that_never_read_cost_only_themselves(gyoza: System):
     page, pages = {"records": [{"data": "x" * 100_000}] * 10}, 60
     body = {"topics": {"big": {}}, "max_batch_bytes": 8 << 20, "limit": 1000}
     paths = [gyoza.post("/v0/watch", body)["stream_url"] for _ in range(21)]
-    deaf = [connect(gyoza, path, buffer=4096) for path in paths[1:]]
-    gyoza.wait_for(lambda: streams_open(gyoza) == 20, "the deaf are connected")
     reader = Watcher(paths[0], [gyoza.url], last=1 + 10 * pages)
-    reading = threading.Thread(target=asyncio.run, args=[reader.run()])
-    reading.start()
-    process = psutil.Process(gyoza.processes["web"].pid)
-    before = process.memory_info().rss
-    for _ in range(pages):
-        gyoza.post("/v0/topics/big", page)
-    reading.join(60)
-    assert reader.seqs == list(range(1, 2 + 10 * pages))
-    grown = (process.memory_info().rss - before) / 2**20
-    # 20 × 60 MB would have been theirs. They have a page of 8 MiB in common, and a piece or two each.
-    assert grown < 150, f"{grown:.0f} MB"
-    # And they are given up.
-    gyoza.wait_for(lambda: streams_open(gyoza) == 0, "the deaf are given up", 10 * STALLED_SECONDS)
-    for link in deaf:
-        link.close()
+    with ExitStack() as deaf:
+        for deaf_path in paths[1:]:
+            connect(gyoza, deaf_path, deaf, buffer=4096)
+        gyoza.wait_for(lambda: streams_open(gyoza) == 20, "the deaf are connected")
+        reading = threading.Thread(target=asyncio.run, args=[reader.run()])
+        reading.start()
+        process = psutil.Process(gyoza.processes["web"].pid)
+        before = process.memory_info().rss
+        for _ in range(pages):
+            gyoza.post("/v0/topics/big", page)
+        reading.join(60)
+        assert reader.seqs == list(range(1, 2 + 10 * pages))
+        grown = (process.memory_info().rss - before) / 2**20
+        # 20 × 60 MB would have been theirs. They have a page of 8 MiB in common, and a piece or two each.
+        assert grown < 150, f"{grown:.0f} MB"
+        # And they are given up.
+        patience = 10 * STALLED_SECONDS
+        gyoza.wait_for(lambda: streams_open(gyoza) == 0, "the deaf are given up", patience)
 
 
 def test_five_hundred_clients_that_connect_and_vanish_leave_nothing(gyoza: System):
     gyoza.post("/v0/topics/gone", {"records": [{"data": 0}]})
     path = gyoza.post("/v0/watch", {"topics": {"gone": {}}})["stream_url"]
     for wave in range(5):
-        links = [connect(gyoza, path) for _ in range(100)]
-        for link in links:
-            if wave % 2:
-                # Without a word: reset, not closed.
-                link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            link.close()
+        with ExitStack() as links:
+            for _ in range(100):
+                link = connect(gyoza, path, links)
+                if wave % 2:
+                    # Without a word: reset, not closed.
+                    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     gyoza.wait_for(lambda: streams_open(gyoza) == 0, "nobody is connected")
     files = psutil.Process(gyoza.processes["web"].pid).num_fds()
     assert files < 100
