@@ -19,6 +19,7 @@ from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
 from apps.pipelines import documents, queries, transitions
 from apps.pipelines.states import UNDONE, ExecutionStatus
+from apps.pipelines.steprun import Ops
 from apps.pipelines.turns import Turn
 from apps.runs import services as runs
 from apps.topics.services import Refused
@@ -196,7 +197,8 @@ def _run(ready: Sequence[tuple[Moves, Plan]], refused: Mapping[str, str]) -> lis
 
     `refused` are topics that take no message now, and why.
     """
-    turns = [Turn(moves, plan, refused) for moves, plan in ready]
+    ops = Ops()
+    turns = [Turn(moves, plan, refused=refused, ops=ops) for moves, plan in ready]
     for turn in turns:
         turn.run()
     _make_runs(turns)

@@ -15,6 +15,7 @@ from apps.runs.services import RunSpec
 
 if TYPE_CHECKING:
     from apps.definitions.models import Definition
+    from apps.definitions.queries import Wanted
     from apps.pipelines.models import Execution, Pipeline, Version
     from apps.pipelines.plans import Plan, Step
 
@@ -25,12 +26,40 @@ class StepFailed(Exception):
     """A step can't be done; the message says why."""
 
 
-def run_spec(execution: Execution, step: Step, scope: dict[str, JSON]) -> RunSpec:
+class Ops:
+    """The ops that steps name, as they are now: all of a plan are looked up together, once for many executions."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], dict[Wanted, Definition | None]] = {}
+
+    def get(self, execution: Execution, plan: Plan, step: Step) -> Definition:
+        """Return the op of a step, as the maker of the execution sees it. Raises StepFailed."""
+        prefixes = tuple(execution.prefixes)
+        known = self._known.setdefault(prefixes, {})
+        wanted = _wanted(step)
+        if wanted not in known:
+            news = {_wanted(one) for one in plan.steps if one.work.op is not None} - known.keys()
+            maker = Caller(name="pipeline", scopes=frozenset(), prefixes=prefixes)
+            known |= dict.fromkeys(news)
+            known |= definitions.find_definitions(wanted=news, caller=maker)
+        definition = known[wanted]
+        if definition is None:
+            raise StepFailed(f"there is no op {'@'.join(part for part in wanted if part)} any more")
+        return definition
+
+
+def _wanted(step: Step) -> Wanted:
+    return (step.work.op or "", step.work.op_version)
+
+
+def run_spec(
+    execution: Execution, plan: Plan, step: Step, scope: dict[str, JSON], ops: Ops
+) -> RunSpec:
     """Return the run that does a step. Raises StepFailed, ExpressionFailed."""
     inputs = runs.clean(expressions.fill(step.inputs, scope))
     work = step.work
     if work.op is not None:
-        definition = _definition(execution, step)
+        definition = ops.get(execution, plan, step)
         spec = replace(runs.spec_of(definition), inputs=filled(definition.input_specs, inputs))
     else:
         spec = RunSpec(
@@ -42,15 +71,6 @@ def run_spec(execution: Execution, step: Step, scope: dict[str, JSON]) -> RunSpe
             output_specs=step.output_specs,
         )
     return replace(overridden(step, spec), execution_id=execution.id, step=step.name)
-
-
-def _definition(execution: Execution, step: Step) -> Definition:
-    wanted = (step.work.op or "", step.work.op_version)
-    maker = Caller(name="pipeline", scopes=frozenset(), prefixes=tuple(execution.prefixes))
-    found = definitions.find_definitions(wanted=[wanted], caller=maker)
-    if wanted not in found:
-        raise StepFailed(f"there is no op {'@'.join(part for part in wanted if part)} any more")
-    return found[wanted]
 
 
 def overridden(step: Step, spec: RunSpec) -> RunSpec:

@@ -42,10 +42,13 @@ STOPPING = timedelta(seconds=5)
 class Turn:
     """One turn of one execution."""
 
-    def __init__(self, moves: Moves, plan: Plan, refused: Mapping[str, str]) -> None:
+    def __init__(
+        self, moves: Moves, plan: Plan, *, refused: Mapping[str, str], ops: steprun.Ops
+    ) -> None:
         self.moves = moves
         self.plan = plan
         self.refused = refused
+        self.ops = ops
         self.execution = moves.execution
         self.stages = moves.stages
         # Made for all executions of a turn together, when each has said what it needs.
@@ -183,7 +186,7 @@ class Turn:
             elif step.for_each is not None:
                 self._begin_items(step, stage, scope)
             else:
-                self._add_run(stage, steprun.run_spec(self.execution, step, scope))
+                self._add_run(stage, self._run_spec(step, scope))
                 self.moves.move_stage(stage, S.INITIATED)
         except (ExpressionFailed, StepFailed) as exc:
             self.moves.move_stage(stage, S.FAILED, error=str(exc))
@@ -208,9 +211,7 @@ class Turn:
         first = len(stage.run_ids)
         for item in (stage.items or [])[first : first + max(room, 0)]:
             try:
-                self._add_run(
-                    stage, steprun.run_spec(self.execution, step, {**scope, expressions.ITEM: item})
-                )
+                self._add_run(stage, self._run_spec(step, {**scope, expressions.ITEM: item}))
             except (ExpressionFailed, StepFailed) as exc:
                 self.moves.move_stage(stage, S.FAILED, error=f"item {len(stage.run_ids)}: {exc}")
                 return
@@ -251,6 +252,9 @@ class Turn:
                     spec = replace(spec, timeout_s=outcome.timeout_s)
                 self._add_run(stage, spec)
                 self.moves.move_stage(stage, S.INITIATED)
+
+    def _run_spec(self, step: Step, scope: dict[str, JSON]) -> RunSpec:
+        return steprun.run_spec(self.execution, self.plan, step, scope, self.ops)
 
     def _add_run(self, stage: LiveStage, spec: RunSpec) -> None:
         self.new_runs.append((stage, spec))

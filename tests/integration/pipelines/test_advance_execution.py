@@ -13,6 +13,7 @@ from apps.pipelines import advancing, services, settling
 from apps.pipelines.models import Execution
 from apps.runs.models import Run
 from apps.topics import queries as topics
+from tests.factories import make_definition
 
 pytestmark = pytest.mark.django_db
 
@@ -350,6 +351,23 @@ def test_a_node_of_a_big_graph_costs_at_most_five_queries(driver):
     # Lock, read, make runs, write, tell; the last one closes the execution's storage, too.
     assert max(counts[:-1]) == 5
     assert sum(counts) <= 5 * 200
+
+
+def test_ops_of_all_items_and_executions_are_looked_up_once(driver):
+    driver.end_all(
+        driver.start([{"name": "a", **CMD}]), lambda run: {}
+    )  # makes the topic of events
+    for name in ("one", "two"):
+        make_definition(name=name, command=["true"])
+    steps = [
+        {"name": "a", "op": "one", "for_each": "inputs.items", "max_parallel": 20},
+        {"name": "b", "op": "two"},
+    ]
+    executions = [driver.start(steps, inputs={"items": list(range(20))}) for _ in range(3)]
+    with CaptureQueriesContext(connection) as queries:
+        assert advancing.advance_all((), due=10) == 3
+    assert count_of(queries) == 6
+    assert [len(driver.runs(execution)) for execution in executions] == [21, 21, 21]
 
 
 def test_many_executions_cost_no_more_queries_than_one(driver):
