@@ -11,6 +11,14 @@ from django.core.management import get_commands
 from django.utils.module_loading import import_string
 
 from apps.core.reference.commands import targets
+from apps.pipelines.states import (
+    ENDED,
+    EXECUTION_MOVES,
+    STAGE_MOVES,
+    ExecutionStatus,
+    StageStatus,
+)
+from apps.pipelines.states import FINAL as FINAL_EXECUTIONS
 from apps.runs.states import FINAL, MOVES, RunState
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,14 +32,22 @@ WRITTEN = sorted(
 by_name = pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
 
 
-def test_the_picture_of_run_states_is_the_table():
-    lines = ["stateDiagram-v2", "    [*] --> PENDING"]
-    for state in RunState:
-        lines += [f"    {state} --> {to}" for to in RunState if to in MOVES[state]]
-    lines += [f"    {state} --> [*]" for state in RunState if state in FINAL]
+@pytest.mark.parametrize(
+    ("page", "states", "moves", "final"),
+    [
+        ("run-states.md", RunState, MOVES, FINAL),
+        ("pipelines.md", ExecutionStatus, EXECUTION_MOVES, FINAL_EXECUTIONS),
+        ("pipelines.md", StageStatus, STAGE_MOVES, ENDED),
+    ],
+)
+def test_the_picture_of_states_is_the_table(page, states, moves, final):
+    lines = ["stateDiagram-v2", f"    [*] --> {next(iter(states))}"]
+    for state in states:
+        lines += [f"    {state} --> {to}" for to in states if to in moves[state]]
+    lines += [f"    {state} --> [*]" for state in states if state in final]
     picture = "\n".join(["```mermaid", *lines, "```"])
-    page = (DOCS / "explanation" / "run-states.md").read_text("utf-8")
-    assert picture in page, f"the picture should be:\n{picture}"
+    text = (DOCS / "explanation" / page).read_text("utf-8")
+    assert picture in text, f"the picture should be:\n{picture}"
 
 
 def test_the_layers_that_are_told_are_those_that_are_checked():
