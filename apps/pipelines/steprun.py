@@ -70,7 +70,9 @@ def run_spec(
             inputs=inputs,
             output_specs=step.output_specs,
         )
-    return replace(overridden(step, spec), execution_id=execution.id, step=step.name)
+    return replace(
+        overridden(step, spec), execution_id=execution.id, step=step.name, stage=step.stage
+    )
 
 
 def overridden(step: Step, spec: RunSpec) -> RunSpec:

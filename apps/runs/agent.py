@@ -25,6 +25,7 @@ from apps.runs.executors import load
 from apps.runs.executors.base import ExecutorFailure, Handle
 from apps.runs.held import Held, Room
 from apps.runs.models import LogChunk, Run
+from apps.runs.pickup.watcher import Watcher
 from apps.runs.scheduling import claim_of
 from apps.runs.services import CLAIM_TASK
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
@@ -65,6 +66,7 @@ class Agent:
         self._spare_id = spare_id  # for the case that the other one is taken
         self.executors = load(settings.GYOZA_EXECUTORS, root)
         self.held: dict[str, Held] = {}
+        self._watcher = Watcher(self._hear)
         self._strays: list[Report] = []
         self._news: set[str] = set()
         self._wake = threading.Event()
@@ -299,6 +301,7 @@ class Agent:
         with self._about(held):
             try:
                 held.handle = held.executor.launch(held.spec())
+                held.files = self._watcher.begin(claim, held.executor.storage_dir(held.handle))
             except ExecutorFailure as exc:
                 held.refuse(exc)
 
@@ -322,6 +325,8 @@ class Agent:
 
     def _forget(self, held: Held) -> None:
         del self.held[held.id]
+        if held.files is not None:
+            self._watcher.end(held.files)
         with self._about(held):
             held.forget()
 
@@ -373,6 +378,10 @@ class Agent:
                 time.monotonic()
             )  # later than it was, but no timeout is cut short by it
             held.is_reported, held.message_offset = True, run.message_offset
+            assert held.handle is not None  # noqa: S101  just given
+            held.files = self._watcher.begin(claim, held.executor.storage_dir(held.handle))
+            if held.files is not None:
+                held.files.recall()
             last = LogChunk.objects.filter(run=run, attempt=run.current_attempt).order_by("-start")
             if chunk := last.first():
                 held.log_offset = chunk.start + len(chunk.content)
@@ -405,6 +414,7 @@ class Agent:
             # A worker that starts here in time finds what has ended by itself, and tells it.
             if has_left or held.is_disowned or not held.has_ended_itself:
                 self._forget(held)
+        self._watcher.close()
         for executor in self.executors.values():
             executor.close()
         db.connections.close_all()
@@ -427,7 +437,7 @@ class Agent:
         alive = False
         for held in self.held.values():
             with self._about(held):
-                alive = alive or not held.has_ended()
+                alive = alive or not (held.has_ended() and held.has_stored())
         return alive
 
     def _beat(self) -> None:

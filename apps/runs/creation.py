@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _COLUMNS = (
     "id", "priority", "executor", "image", "command", "python", "env", "inputs", "output_specs", "op_definition",
     "op_version", "cpu", "ram_mb", "vram_mb", "gpu_id", "tags", "retry_policy", "topic", "attributes", "timeout_s",
-    "metadata", "execution_id", "step", "created_by", "created_at", "updated_at", "queued_at", "scheduled_at",
+    "metadata", "execution_id", "step", "stage", "created_by", "created_at", "updated_at", "queued_at", "scheduled_at",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from apps.runs.turns import Ended, Report, Said
 
 if TYPE_CHECKING:
     from apps.runs.executors.base import Executor, ExecutorFailure, Handle, Message, Outcome
+    from apps.runs.pickup.attempt import Pickup
     from apps.runs.scheduling import Claim
 
 # What one attempt may tell in one turn; the rest follows in the next turns, before its end is told.
@@ -52,6 +53,7 @@ class Held:
     has_more: bool = False  # there was no room for all it has to tell
     has_ended_itself: bool = False  # and not because we asked it to
     told_at: float = 0.0  # when it last had some
+    files: Pickup | None = None  # None: it belongs to no execution, and they go nowhere
     could_begin: bool = True  # False: this worker could not even start it
 
     @property
@@ -101,7 +103,7 @@ class Held:
         if messages or logged:
             self.told_at = time.monotonic()
         self.has_ended_itself = outcome is not None and not outcome.stopped
-        if self.has_more:
+        if outcome is not None and (self.has_more or not self._has_stored(outcome)):
             outcome = None  # its end is the last that is told
         if outcome is None and not messages and not logged and self.is_reported:
             return None
@@ -114,7 +116,7 @@ class Held:
             message_offset=message_offset,
             log_start=self.log_offset,
             log=logged,
-            ended=None if outcome is None else _ended(outcome),
+            ended=None if outcome is None else self._ended(outcome),
         )
 
     def settle(self, report: Report) -> None:
@@ -148,6 +150,11 @@ class Held:
             usual = settings.GYOZA_CANCEL_GRACE_SECONDS
             self.executor.stop(self.handle, grace=usual if grace is None else grace)
 
+    def has_stored(self) -> bool:
+        """Say whether an op that has ended has left no file that is still to be stored."""
+        outcome = None if self.handle is None else self.executor.poll(self.handle)
+        return outcome is None or self._has_stored(outcome)
+
     def has_ended(self) -> bool:
         """Say whether nothing of the op runs any more."""
         return self.handle is None or self.executor.poll(self.handle) is not None
@@ -162,6 +169,16 @@ class Held:
         timeout = self.claim.timeout_s
         late = settings.GYOZA_CANCEL_GRACE_SECONDS + LATE_SECONDS
         return timeout is not None and time.monotonic() > self.launched_at + timeout + late
+
+    def _has_stored(self, outcome: Outcome) -> bool:
+        # Of one that was lost nobody knows whether its files are whole; another attempt writes them.
+        return self.files is None or outcome.lost or self.files.finish()
+
+    def _ended(self, outcome: Outcome) -> Ended:
+        error, lost = outcome.error, outcome.lost
+        if self.files is not None and self.files.problem and (self.files.is_lost or not error):
+            error, lost = self.files.problem, self.files.is_lost
+        return Ended(outcome.outputs or {}, outcome.exit_code, error, outcome.stopped, lost=lost)
 
     def _report(self, **said: Any) -> Report:
         return Report(self.claim.run_id, self.claim.attempt, self.claim.lease, **said)
@@ -196,14 +213,4 @@ class Held:
 def _said(message: Any) -> Said:
     return Said(
         message.kind, message.value, message.name or message.msg, dict(message.payload or {})
-    )
-
-
-def _ended(outcome: Outcome) -> Ended:
-    return Ended(
-        outcome.outputs or {},
-        outcome.exit_code,
-        outcome.error,
-        outcome.stopped,
-        lost=outcome.lost,
     )

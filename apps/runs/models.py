@@ -107,6 +107,11 @@ class Run(models.Model):
     metadata = jsonb.Field(default=dict, blank=True)
     execution_id = models.UUIDField(null=True, blank=True)
     step = models.TextField(null=True, blank=True)
+    stage = models.TextField(
+        null=True,
+        blank=True,
+        help_text="What its files become objects of; empty = they are not kept.",
+    )
     created_by = models.TextField(default="", blank=True)
 
     created_at = models.DateTimeField(default=clock.now)

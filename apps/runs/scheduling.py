@@ -11,6 +11,7 @@ from django.conf import settings
 
 from apps.core import sql
 from apps.runs import transitions
+from apps.runs.models import Run
 from apps.runs.placement import Capacity, Demand, place
 from apps.runs.states import HOLDS_RESOURCES, ExecutorName, WorkerState
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from apps.runs.models import Run
     from apps.runs.transitions import Batch
 
 # How often a claim looks for as many candidates as it has slots: some of them may not fit beside each other. What it
@@ -85,6 +85,8 @@ class Claim:
     cpu: int | None
     ram_mb: int | None
     gpu: int | None
+    execution_id: UUID | None
+    stage: str | None
 
     @property
     def attempt_id(self) -> str:
@@ -270,7 +272,17 @@ def _claim_of(row: dict[str, Any], lease: str, gpu: int | None) -> Claim:
         cpu=row["cpu"],
         ram_mb=row["ram_mb"],
         gpu=gpu,
+        execution_id=row["execution_id"],
+        stage=row["stage"],
     )
+
+
+def lock_lease(run_id: UUID, *, attempt: int, lease: str) -> bool:
+    """Lock a run until the transaction ends, and say whether it is still held under this lease."""
+    held = Run.objects.filter(
+        pk=run_id, current_attempt=attempt, lease=lease, state__in=HOLDS_RESOURCES
+    )
+    return held.select_for_update(no_key=True).values_list("pk").first() is not None
 
 
 def claim_of(run: Run) -> Claim:
@@ -289,4 +301,6 @@ def claim_of(run: Run) -> Claim:
         cpu=run.cpu,
         ram_mb=run.ram_mb,
         gpu=run.gpu,
+        execution_id=run.execution_id,
+        stage=run.stage,
     )

@@ -77,6 +77,8 @@ class RunSpec:
     scheduled_at: datetime | None = None
     execution_id: UUID | None = None
     step: str | None = None
+    # What its files become objects of (pipelines-storage.md §4).
+    stage: str | None = None
 
     @property
     def executor(self) -> ExecutorName:

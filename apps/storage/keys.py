@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mimetypes
 from dataclasses import dataclass
 from urllib.parse import unquote_to_bytes
 
@@ -10,6 +11,7 @@ from apps.core.errors import Invalid
 MAX_KEY_BYTES = 1024
 # `<key>/metadata` is a path of its own.
 RESERVED = "metadata"
+DEFAULT_TYPE = "application/octet-stream"
 _EXECUTION_BYTES = 36
 # A client that has encoded a segment more often than this means no harm, and no name either.
 _MOST_ROUNDS = 4
@@ -33,7 +35,11 @@ def read_key(raw: bytes) -> Key:
 
 def check_name(name: str) -> None:
     """Raise Invalid unless it can be the name of an object: a stage and a path."""
-    if len(name.encode()) > MAX_KEY_BYTES - _EXECUTION_BYTES - 1:
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError as exc:
+        raise _wrong("is not UTF-8") from exc
+    if length > MAX_KEY_BYTES - _EXECUTION_BYTES - 1:
         raise _wrong(f"is longer than {MAX_KEY_BYTES} bytes")
     segments = name.split("/")
     for segment in segments:
@@ -61,6 +67,11 @@ def extension_of(name: str) -> str:
     last = name.rpartition("/")[2]
     stem, dot, extension = last.rpartition(".")
     return f".{extension.lower()}" if dot and stem and extension else ""
+
+
+def type_of(name: str) -> str:
+    """Return the media type that a name's extension says."""
+    return mimetypes.guess_type(name)[0] or DEFAULT_TYPE
 
 
 def folder_of(name: str) -> str:

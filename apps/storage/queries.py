@@ -79,6 +79,12 @@ def get_object(*, key: Key, caller: Caller) -> Object:
     return found
 
 
+def sums_of_run(run_id: UUID, *, execution_id: UUID) -> dict[str, str]:
+    """Return the SHA-256 of each object that a run has written, by name."""
+    rows = Object.objects.filter(space_id=execution_id, run_id=run_id)
+    return dict(rows.values_list("name", "sha256"))
+
+
 def _named(named: str) -> Q:
     meant = _read(named)
     return Q(pk=meant) if isinstance(meant, UUID) else Q(tag=meant)

@@ -19,15 +19,15 @@ from apps.core import clock
 from apps.core.errors import PreconditionFailed, Unavailable
 from apps.storage import attempts, blobs, events, keys, queries
 from apps.storage.errors import ExecutionEnded, ExecutionNotFound, ObjectNotFound, QuotaExceeded
+from apps.storage.incoming import Incoming
 from apps.storage.models import Leftover, Object, Space, StageTotal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from uuid import UUID
 
     from apps.access.auth import Caller
     from apps.storage.attempts import ExecutionOf
-    from apps.storage.incoming import Incoming
     from apps.storage.keys import Key
 
 log = logging.getLogger(__name__)
@@ -135,8 +135,31 @@ def admit_write(*, key: Key, caller: Caller, length: int = 0, is_first: bool = F
     return space
 
 
-def put_object(*, execution_id: UUID, new: NewObject, content: Incoming) -> tuple[Object, bool]:
+def incoming() -> Incoming:
+    """Return an empty file of this machine for content on its way in; to be closed. Raises OutOfRoom, Unavailable."""
+    return Incoming()
+
+
+def file_of_run(*, stage: str, path: str, run_id: UUID) -> NewObject:
+    """Return what is said of a file that an op has left below its stage; its type is told by its name."""
+    return NewObject(
+        name=f"{stage}/{path}",
+        stage=stage,
+        content_type=keys.type_of(path),
+        run_id=run_id,
+    )
+
+
+def put_object(
+    *,
+    execution_id: UUID,
+    new: NewObject,
+    content: Incoming,
+    first: Callable[[], None] | None = None,
+) -> tuple[Object, bool]:
     """Store an object, durable on return, and say whether it is a new one; a crash leaves the old one or the new one.
+
+    `first` begins its transaction: it takes locks that come before that of the space, and raises what forbids the write.
 
     Raises Invalid, ExecutionNotFound, ExecutionEnded, PreconditionFailed, QuotaExceeded, OutOfRoom, Unavailable. Not
     within a transaction: see `upload` and `attach`.
@@ -145,6 +168,8 @@ def put_object(*, execution_id: UUID, new: NewObject, content: Incoming) -> tupl
     uploaded = upload(content)
     try:
         with transaction.atomic(durable=True):
+            if first is not None:
+                first()
             stored, replaced = attach(execution_id=execution_id, new=new, uploaded=uploaded)
     except BaseException:
         discard(uploaded.blob)

@@ -8,7 +8,7 @@ SELECT id, state, progress, current_attempt, event_count, failures, losses, retr
        output_specs, NULL::jsonb AS outputs, queued_at, scheduled_at,
        assigned_at, started_at, finished_at, worker_id, lease, gpu, handle, message_offset, exit_code, error_message,
        cancel_requested_at, cancel_reason, execution_id,
-       cpu, ram_mb, vram_mb, gpu_id, executor, image, command, python, env, inputs, timeout_s
+       cpu, ram_mb, vram_mb, gpu_id, executor, image, command, python, env, inputs, timeout_s, stage
 FROM runs_run
 WHERE state = 'PENDING'
   AND CASE WHEN (scheduled_at IS NULL OR scheduled_at <= %(now)s::timestamptz)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 import re
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
 OBJECTS = b"/api/v1/storage/objects/"
 MAX_METADATA_BYTES = 8 * 1024
 MAX_TYPE_BYTES = 255
-DEFAULT_TYPE = "application/octet-stream"
 _META = "x-meta-"
 _PIECE = 1024 * 1024
 _TYPE = re.compile(
@@ -153,7 +151,7 @@ def _is_first(condition: str | None) -> bool:
 
 def _content_type(given: str | None, name: str) -> str:
     if not given:
-        return mimetypes.guess_type(name)[0] or DEFAULT_TYPE
+        return keys.type_of(name)
     if len(given) > MAX_TYPE_BYTES or not _TYPE.fullmatch(given.strip()):
         raise _wrong("Content-Type", "must be a media type")
     return given.strip()

@@ -1,0 +1,168 @@
+"""Hears of files as they are written (watchfiles) and has them picked up: one thread for all attempts of a worker."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
+
+from apps.runs.pickup.attempt import Pickup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from apps.runs.scheduling import Claim
+
+log = logging.getLogger(__name__)
+
+_THREADS = 4
+# What is written together is heard of together: twice the step after the last of it, at most this long after the first.
+_STEP_MS, _MOST_MS = 3, 10
+# An op that has run for so long is listened to; the files of shorter ones are picked up when they end.
+_SHORT_SECONDS = 0.05
+# A folder is watched only some moments after it was made: what was written into it by then is found by looking again.
+_ONCE_MORE_SECONDS = 0.25
+# Where nothing can be heard (no inotify watches left), it is looked at so often.
+_DEAF_SECONDS = 1.0
+
+
+class Watcher:
+    """The pickups of a worker's attempts."""
+
+    def __init__(self, on_end: Callable[[str], None]) -> None:
+        self._on_end = on_end
+        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gyoza-pickup")
+        self._lock = threading.Lock()
+        self._pickups: set[Pickup] = set()
+        self._watched: dict[str, Pickup] = {}
+        self._turn = threading.Event()
+        self._wakes_at = math.inf
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="gyoza-watcher", daemon=True)
+
+    def begin(self, claim: Claim, directory: Path) -> Pickup | None:
+        """Return the pickup of an attempt; None if its files go nowhere, because it belongs to no execution."""
+        if claim.execution_id is None or not claim.stage:
+            return None
+        pickup = Pickup(
+            claim,
+            execution_id=claim.execution_id,
+            stage=claim.stage,
+            directory=directory,
+            pool=self._pool,
+            on_end=self._on_end,
+            on_due=self._look_by,
+        )
+        with self._lock:
+            self._pickups.add(pickup)
+            if self._thread.ident is None:
+                self._thread.start()
+        pickup.look_in(_SHORT_SECONDS)
+        return pickup
+
+    def end(self, pickup: Pickup) -> None:
+        """Store nothing more of an attempt."""
+        pickup.close()
+        with self._lock:
+            self._pickups.discard(pickup)
+            if self._watched.pop(os.path.realpath(pickup.directory), None) is not None:
+                self._turn.set()
+
+    def close(self) -> None:
+        """End the thread and the pool; what is under way is finished."""
+        for pickup in list(self._pickups):
+            pickup.close()
+        self._is_closed = True
+        self._turn.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self._pool.shutdown()
+
+    def _look_by(self, due_at: float) -> None:
+        if due_at < self._wakes_at:
+            self._turn.set()
+
+    def _run(self) -> None:
+        heard: dict[str, Pickup] = {}
+        notify: RustNotify | None = None
+        while not self._is_closed:
+            self._turn.clear()
+            self._look_at_due()
+            with self._lock:
+                watched = dict(self._watched)
+            if watched.keys() != heard.keys():
+                notify = self._listen(watched)
+                for name in watched.keys() - heard.keys():
+                    watched[name].look()
+                    watched[name].look_in(_ONCE_MORE_SECONDS)
+                heard = watched
+            try:
+                self._hear(notify, heard)
+            except WatchfilesRustInternalError as exc:
+                # It can't tell of a name that is no UTF-8, and is of no use from then on.
+                log.warning("files are listened to anew: %s", exc)
+                for pickup in heard.values():
+                    pickup.look()
+                time.sleep(_ONCE_MORE_SECONDS)
+                heard = {}
+            self._wakes_at = math.inf
+
+    def _listen(self, watched: dict[str, Pickup]) -> RustNotify | None:
+        names = [name for name in watched if Path(name).is_dir()]
+        if not names:
+            return None
+        try:
+            return RustNotify(names, False, False, 0, True, True)
+        except OSError as exc:
+            log.warning("files are looked for every %.0f s only: %s", _DEAF_SECONDS, exc)
+            return None
+
+    def _hear(self, notify: RustNotify | None, heard: dict[str, Pickup]) -> None:
+        wakes_at = self._next_due()
+        if notify is None and heard:
+            wakes_at = min(wakes_at, time.monotonic() + _DEAF_SECONDS)
+        seconds = max(0.0, wakes_at - time.monotonic())
+        # Until here whoever has something due sets `_turn`, from here on who is due before.
+        self._wakes_at = wakes_at
+        if notify is None:
+            if not self._turn.wait(None if seconds == math.inf else seconds):
+                for pickup in heard.values():
+                    pickup.look()
+            return
+        changes = notify.watch(_MOST_MS, _STEP_MS, int(min(seconds, 3600) * 1000) + 1, self._turn)
+        if isinstance(changes, str):
+            return  # the time is over, or there is news of ours
+        for owner in {_owner(path, heard) for _, path in changes}:
+            if owner is not None:
+                owner.look()
+                owner.look_in(_ONCE_MORE_SECONDS)
+
+    def _next_due(self) -> float:
+        with self._lock:
+            dues = [one.due_at for one in self._pickups]
+        return min((due_at for due_at in dues if due_at is not None), default=math.inf)
+
+    def _look_at_due(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            due = [one for one in self._pickups if one.due_at is not None and one.due_at <= now]
+            for pickup in due:
+                if not pickup.has_ended:
+                    self._watched.setdefault(os.path.realpath(pickup.directory), pickup)
+        for pickup in due:
+            pickup.look()
+
+
+def _owner(path: str, heard: dict[str, Pickup]) -> Pickup | None:
+    while path not in heard:
+        path, _, name = path.rpartition("/")
+        if not name:
+            return None
+    return heard[path]

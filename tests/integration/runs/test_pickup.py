@@ -1,0 +1,253 @@
+"""Files that ops leave in GYOZA_STORAGE_DIR become objects: while they run, whole, once, and none is missed."""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from apps.core import ids
+from apps.runs.agent import Agent
+from apps.runs.models import Run
+from apps.runs.states import RunState
+from apps.storage import services as storage
+from apps.storage.models import Object
+from apps.topics import queries as topics
+from tests.factories import make_run, make_worker
+from tests.integration.storage.conftest import place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from uuid import UUID
+
+__all__ = ["place"]
+S = RunState
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("place")]
+WRITE = "import os, sys, time; d = os.environ['GYOZA_STORAGE_DIR']; os.chdir(d)\n"
+
+
+@pytest.fixture
+def execution_id() -> UUID:
+    execution_id = ids.uuid7()
+    storage.open_spaces([storage.NewSpace(execution_id, None, "p")])
+    return execution_id
+
+
+@pytest.fixture
+def make_agent(tmp_path) -> Iterator[Callable[..., Agent]]:
+    agents: list[Agent] = []
+
+    def make() -> Agent:
+        agent = Agent(worker_id="w", root=tmp_path / "ops")
+        agents.append(agent)
+        agent.tick()
+        return agent
+
+    yield make
+    for agent in agents:
+        agent._watcher.close()
+        for executor in agent.executors.values():
+            executor.close()
+
+
+def op(source: str, execution_id: UUID, **over: Any) -> Run:
+    command = [sys.executable, "-c", WRITE + textwrap.dedent(source)]
+    return make_run(command=command, execution_id=execution_id, step="s", stage="s", **over)
+
+
+def work(agent: Agent, until: Callable[[], bool], seconds: float = 30) -> None:
+    """Let an agent go on until something is so."""
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "it did not come to that"
+        agent.nudge()
+        agent.tick()
+        agent._wake.wait(0.01)
+        agent._wake.clear()
+
+
+def state_of(run: Run) -> str:
+    run.refresh_from_db()
+    return run.state
+
+
+def has_ended(run: Run) -> Callable[[], bool]:
+    return lambda: state_of(run) in {S.COMPLETED, S.FAILED, S.CANCELLED}
+
+
+def objects(execution_id: UUID) -> dict[str, int]:
+    rows = Object.objects.filter(space_id=execution_id)
+    return dict(rows.order_by("name").values_list("name", "content_length"))
+
+
+def created(execution_id: UUID) -> list[str]:
+    page = topics.read_after("system.storage.events", after=0, limit=1000)
+    return [] if page is None else [json.loads(one.data)["key"][37:] for one in page.records]
+
+
+def test_files_are_objects_when_the_run_has_ended(make_agent, execution_id):
+    run = op(
+        "open('a.txt', 'w').write('1'); os.makedirs('x/y'); open('x/y/b.md', 'w').write('22')",
+        execution_id,
+    )
+    work(make_agent(), has_ended(run))
+    assert run.state == S.COMPLETED
+    assert objects(execution_id) == {"s/a.txt": 1, "s/x/y/b.md": 2}
+    stored = Object.objects.get(name="s/x/y/b.md")
+    assert (stored.run_id, stored.content_type, stored.stage) == (run.id, "text/markdown", "s")
+
+
+def test_a_file_is_an_object_while_its_op_runs(make_agent, execution_id):
+    run = op(
+        "open('a', 'w').write('1')\nwhile not os.path.exists('../work/go'): time.sleep(0.01)",
+        execution_id,
+    )
+    agent = make_agent()
+    work(agent, lambda: objects(execution_id) == {"s/a": 1})
+    assert state_of(run) == S.RUNNING
+    [held] = agent.held.values()
+    (held.files.directory.parent / "work/go").touch()
+    work(agent, has_ended(run))
+    assert created(execution_id) == ["s/a"]
+
+
+def test_what_is_still_open_is_not_seen_half(make_agent, execution_id):
+    source = """
+        f = open('a', 'w'); f.write('half'); f.flush(); open('b', 'w').write('1')
+        while not os.path.exists('../work/go'): time.sleep(0.01)
+        f.write(' and half'); f.close()
+        while not os.path.exists('../work/end'): time.sleep(0.01)
+        """
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: objects(execution_id) == {"s/b": 1})
+    [held] = agent.held.values()
+    (held.files.directory.parent / "work/go").touch()
+    work(agent, lambda: objects(execution_id) == {"s/a": 13, "s/b": 1})
+    (held.files.directory.parent / "work/end").touch()
+    work(agent, has_ended(run))
+    assert created(execution_id) == ["s/b", "s/a"]
+
+
+def test_a_file_written_again_is_told_again(make_agent, execution_id):
+    source = """
+        open('a', 'w').write('1')
+        while not os.path.exists('../work/go'): time.sleep(0.01)
+        open('a.new', 'w').write('22'); os.replace('a.new', 'a')
+        """
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: objects(execution_id) == {"s/a": 1})
+    [held] = agent.held.values()
+    (held.files.directory.parent / "work/go").touch()
+    work(agent, has_ended(run))
+    assert objects(execution_id)["s/a"] == 2
+    assert [name for name in created(execution_id) if name == "s/a"] == ["s/a", "s/a"]
+
+
+def test_links_and_pipes_lead_nowhere(make_agent, execution_id):
+    source = """
+        os.symlink('/etc/passwd', 'secret'); os.symlink('/etc', 'etc'); os.mkfifo('pipe'); open('a', 'w').write('1')
+        open('.gyoza-half', 'w').write('1')
+        """
+    run = op(source, execution_id)
+    work(make_agent(), has_ended(run))
+    assert run.state == S.COMPLETED
+    assert objects(execution_id) == {"s/a": 1}
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("open('metadata', 'w').write('1')", 'metadata: must not end in "metadata"'),
+        (r"open(b'\xff', 'w').write('1')", r"\xff: is not UTF-8"),
+        (r"open('a\\b', 'w').write('1')", "has a backslash"),
+    ],
+)
+def test_a_name_that_can_be_no_key_fails_the_run(make_agent, execution_id, source, message):
+    run = op(source + "; open('z', 'w').write('1')", execution_id)
+    work(make_agent(), has_ended(run))
+    assert run.state == S.FAILED
+    assert "could not be stored: " in run.error_message
+    assert message in run.error_message
+    assert objects(execution_id) == {"s/z": 1}
+
+
+def test_the_quota_fails_the_run(make_agent, execution_id, settings):
+    settings.GYOZA_STORAGE_QUOTA_BYTES = 10
+    run = op("open('a', 'w').write('1' * 10); open('b', 'w').write('1')", execution_id)
+    work(make_agent(), has_ended(run))
+    assert run.state == S.FAILED
+    assert "b: the objects of an execution may have 10 bytes" in run.error_message
+    assert objects(execution_id) == {"s/a": 10}
+
+
+def test_an_execution_that_has_ended_takes_nothing_more(make_agent, execution_id):
+    run = op("time.sleep(0.3); open('a', 'w').write('1')", execution_id)
+    agent = make_agent()
+    work(agent, lambda: state_of(run) == S.RUNNING)
+    storage.close_spaces([execution_id])
+    work(agent, has_ended(run))
+    assert run.state == S.COMPLETED
+    assert objects(execution_id) == {}
+
+
+def test_a_lost_lease_stores_nothing(make_agent, execution_id):
+    run = op("time.sleep(60)", execution_id)
+    agent = make_agent()
+    work(agent, lambda: state_of(run) == S.RUNNING)
+    [held] = agent.held.values()
+    Run.objects.filter(pk=run.pk).update(lease="another", worker=make_worker("v"))
+    (held.files.directory / "a").write_text("1")
+    held.files.look()
+    work(agent, lambda: held.files._is_over)
+    assert objects(execution_id) == {}
+    work(agent, lambda: not agent.held)
+
+
+def test_a_worker_that_restarts_stores_nothing_twice(make_agent, execution_id):
+    source = """
+        open('a', 'w').write('1')
+        while not os.path.exists('../work/go'): time.sleep(0.01)
+        open('b', 'w').write('1')
+        """
+    run = op(source, execution_id)
+    first = make_agent()
+    work(first, lambda: objects(execution_id) == {"s/a": 1})
+    [held] = first.held.values()
+    go = held.files.directory.parent / "work/go"
+    first._watcher.close()
+    for executor in first.executors.values():
+        executor.close()
+    second = make_agent()
+    assert len(second.held) == 1
+    go.touch()
+    work(second, has_ended(run))
+    assert created(execution_id) == ["s/a", "s/b"]
+
+
+def test_many_small_files_of_many_runs_are_all_there_once(make_agent, execution_id):
+    source = """
+        for n in range(50):
+            open(f'{sys.argv[1]}-{n}', 'w').write(str(n)); time.sleep(0.002)
+        """
+    runs = [op(source, execution_id) for _ in range(4)]
+    for number, run in enumerate(runs):
+        run.command = [*run.command, str(number)]
+        run.save(update_fields=["command"])
+    agent = make_agent()
+    work(agent, lambda: all(state_of(run) == S.COMPLETED for run in runs))
+    wanted = sorted(f"s/{number}-{n}" for number in range(4) for n in range(50))
+    assert sorted(objects(execution_id)) == wanted
+    assert sorted(created(execution_id)) == wanted
+
+
+def test_a_run_of_no_execution_keeps_its_files_to_itself(make_agent):
+    run = make_run(command=[sys.executable, "-c", WRITE + "open('a', 'w').write('1')"])
+    work(make_agent(), has_ended(run))
+    assert run.state == S.COMPLETED
+    assert not Object.objects.exists()
