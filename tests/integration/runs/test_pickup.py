@@ -237,7 +237,7 @@ def test_many_small_files_of_many_runs_are_all_there_once(make_agent, execution_
         """
     runs = [op(source, execution_id) for _ in range(4)]
     for number, run in enumerate(runs):
-        run.command = [*run.command, str(number)]
+        run.command = [*(run.command or []), str(number)]
         run.save(update_fields=["command"])
     agent = make_agent()
     work(agent, lambda: all(state_of(run) == S.COMPLETED for run in runs))
