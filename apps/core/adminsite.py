@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django import forms
 from django.conf import settings
 from django.contrib import messages
-from django.contrib.admin.utils import quote
+from django.contrib.admin.utils import quote, unquote
 from django.http import HttpResponseRedirect
 from django.shortcuts import render
 from django.urls import reverse
@@ -90,7 +90,7 @@ class AskingAdmin(ReadOnlyAdmin):
         initial: Callable[[Any], dict[str, Any]] | None = None,
     ) -> HttpResponse:
         """Show a form, and do what it asks for when it is sent; `change` returns what is told then."""
-        row = self.get_object(request, object_id)
+        row = self.get_object(request, unquote(object_id))
         if row is None:
             gone: HttpResponse = self._get_obj_does_not_exist_redirect(
                 request, self.opts, object_id

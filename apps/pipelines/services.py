@@ -21,6 +21,7 @@ from apps.pipelines import (
     queries,
     starting,
     steps,
+    tags,
     transitions,
 )
 from apps.pipelines.adapters import registry
@@ -225,7 +226,8 @@ def run_pipeline(
     tag: str | None = None,
     metadata: dict[str, JSON] | None = None,
 ) -> Execution:
-    """Start an execution, or queue it if the pipeline runs as many as it may. Raises NotFound, TagTaken."""
+    """Start an execution, or queue it if the pipeline runs as many as it may. Raises Invalid, NotFound, TagTaken."""
+    _require_tag(tag)
     pipeline = queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     chosen = queries.get_version(pipeline, version)
     with transaction.atomic():
@@ -245,6 +247,11 @@ def run_pipeline(
         )
         access.audit(caller=caller, action="execution.start", target=str(execution.id))
     return execution
+
+
+def _require_tag(tag: str | None) -> None:
+    if tag is not None and not tags.is_tag(tag):
+        raise Invalid.of([("tag", tags.RULE)])
 
 
 def cancel_execution(*, named: str, caller: Caller, reason: str = "") -> Execution:
@@ -293,6 +300,7 @@ def replay_execution(
 
     Raises NotFound, Invalid for a step there is none of, IllegalTransition while the execution runs, TagTaken.
     """
+    _require_tag(tag)
     parent = queries.get_execution(named=named, caller=caller)
     if parent.status not in FINAL and parent.status != ExecutionStatus.INTERRUPTED:
         raise IllegalTransition(f"the execution {named} is {parent.status}")

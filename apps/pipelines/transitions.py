@@ -125,6 +125,10 @@ class Moves:
             )
         stage.status = to
         stage.error = error
+        if to in (S.COMPLETED, S.FAILED) and stage.started_at is None:
+            # Done in one go.
+            stage.started_at = self.now
+            stage.attempts += 1
         if to in ENDED:
             stage.completed_at = self.now
             stage.wake_at = None
@@ -372,6 +376,7 @@ def take_over(moves: Moves, done: Mapping[str, Stage]) -> None:
     for name, stage in moves.load().items():
         earlier = done.get(name)
         if earlier is not None:
+            stage.started_at = earlier.started_at
             moves.move_stage(stage, StageStatus(earlier.status), outputs=earlier.outputs)
 
 

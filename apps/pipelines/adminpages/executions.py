@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.contrib.admin.utils import unquote
 from django.template.loader import render_to_string
 from unfold.decorators import action, display
 from unfold.paginator import InfinitePaginator
@@ -242,7 +243,7 @@ class ExecutionAdmin(AskingAdmin):
             )
             return f"{given['stage']}: the answer is given."
 
-        row = self.get_object(request, object_id)
+        row = self.get_object(request, unquote(object_id))
         open_questions = [] if row is None else _questions(row)
         return self.ask(
             request,

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from uuid import UUID
 
 from apps.core.body import JSON, Body, is_integer, shown
-from apps.pipelines import queries
-
-MOST_TAG = 255
-# Tags stand where ids do: in paths, and in lists joined by commas.
-_TAG = re.compile(r"[^/,\x00-\x1f\x7f]+")
+from apps.pipelines import queries, tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,19 +117,7 @@ def _version(body: Body, member: str) -> int | None:
 def _tag(body: Body) -> str | None:
     if not body.given("tag"):
         return None
-    tag = body.text("tag", high=MOST_TAG)
-    if isinstance(body.raw("tag"), str) and (not _TAG.fullmatch(tag) or _is_uuid(tag)):
-        body.fail(
-            "tag",
-            "must be 1–255 characters, not a UUID, without slashes, commas and control characters, "
-            f"got {shown(tag)}",
-        )
+    tag = body.text("tag")
+    if isinstance(body.raw("tag"), str) and not tags.is_tag(tag):
+        body.fail("tag", f"{tags.RULE}, got {shown(tag)}")
     return tag
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        UUID(text)
-    except ValueError:
-        return False
-    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -217,6 +218,21 @@ def test_a_pipeline_is_run_with_inputs(operator):
     assert f"Execution {execution.id} of version 1 is started" in page
     assert execution.inputs == {"a": 1}
     assert "Started: p" in act(operator, PIPELINES, "run_all", "p")
+
+
+def test_a_name_that_looks_like_an_escape_is_no_other(operator):
+    make("a_bc_5F", options={"event": "orders"})
+    for page in (PIPELINES, TRIGGERS):
+        listed = text_of(operator, page)
+        [path] = set(re.findall(rf'href="({page}[^"/]+/change/)', listed))
+        text_of(operator, path)
+    assert operator.post(path.replace("change", "start"), {"apply": "1"}).status_code == 302
+    assert Trigger.objects.get().is_started
+    path = path.replace("autostart", "pipeline")
+    [export] = set(re.findall(r'href="([^"]+/export/)\?', text_of(operator, path)))
+    assert operator.get(export).status_code == 200
+    operator.post(path.replace("change", "remove"), {"apply": "1", "force": "on"})
+    assert not Pipeline.objects.exists()
 
 
 def test_a_pipeline_in_use_is_deleted_by_force_only(operator):

@@ -203,6 +203,18 @@ def test_a_publish_step_writes_its_message_once_and_gives_its_seq(driver):
     assert msgspec.json.decode(record.meta or "") == {"gyoza_hops": 1}
 
 
+def test_a_step_that_is_done_in_one_go_has_begun_and_was_tried_once(driver):
+    steps = [
+        {"name": "a", "adapter": "transform", "inputs": {"expr": "@", "data": 1}},
+        {"name": "b", "adapter": "publish", "inputs": {"topic": "no topic", "data": 1}},
+    ]
+    execution = driver.advance(driver.start(steps, options={"on_failure": "continue"}))
+    for name, status in (("a", "completed"), ("b", "failed")):
+        stage = driver.stage(execution, name)
+        assert (stage.status, stage.attempts) == (status, 1)
+        assert stage.started_at == stage.completed_at
+
+
 def test_a_last_publish_step_ends_the_execution_with_its_seq(driver):
     execution = driver.start(
         [{"name": "tell", "adapter": "publish", "inputs": {"topic": "out", "data": 1}}]

@@ -100,3 +100,13 @@ def test_what_can_t_be_done_is_said(arguments, file):
     call_command("pipelines", "apply", str(file))
     with pytest.raises(CommandError):
         call_command("pipelines", *arguments)
+
+
+@pytest.mark.parametrize("tag", ["a/b", "a,b", "", "00000000-0000-0000-0000-000000000000"])
+def test_a_tag_that_can_be_none_is_refused(tmp_path, capsys, tag):
+    path = tmp_path / "p.yaml"
+    path.write_text(DOCUMENT)
+    call("apply", str(path), capsys=capsys)
+    with pytest.raises(CommandError, match="not a UUID"):
+        call("run", "team.orders", "--tag", tag, capsys=capsys)
+    assert not Execution.objects.exists()
