@@ -9,7 +9,7 @@ import msgspec
 from django.conf import settings
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.exceptions import PayloadTooBig
+from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import Frame, Opcode
 
 from apps.core.errors import GyozaError, Invalid, Throttled, TooLarge, UpgradeRequired
@@ -71,8 +71,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         super().data_received(data)
         if self.conn.handshake_exc is not None:
             self._refuse(Invalid("this is no WebSocket handshake of RFC 6455"))
-        elif not self.close_sent:
+            return
+        if not self.close_sent:
             self._judge_what_came()
+        if self._has_failed:
+            self._hang_up()
 
     def handle_cont(self, event: Frame) -> None:
         if len(self.frames) >= MOST_FRAGMENTS:
@@ -95,7 +98,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if isinstance(self.conn.parser_exc, PayloadTooBig):
             most = self.config.ws_max_size
             self._tell(TooLarge(f"a message is larger than {most} bytes", max=most))
-        self._hang_up()
+        self._has_failed = self.close_sent = True
 
     async def receive(self) -> Any:
         if self.queue.empty():
@@ -139,6 +142,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     # What goes out
 
     async def send(self, message: Any) -> None:
+        await self.writable.wait()
+        if self._has_failed or (self.transport.is_closing() and not self.handshake_complete):
+            raise ClientDisconnected
         text: str | None = message.get("text")
         if text is None or len(text) <= PIECE_BYTES or not self.handshake_complete:
             await super().send(message)
@@ -150,7 +156,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
                 raise ClientDisconnected
             end = start + PIECE_BYTES
             put = self.conn.send_continuation if start else self.conn.send_text
-            put(data[start:end], fin=end >= len(data))
+            try:
+                put(data[start:end], fin=end >= len(data))
+            except InvalidState as exc:  # the client has said goodbye
+                raise ClientDisconnected from exc
             self.transport.write(b"".join(self.conn.data_to_send()))
 
     def pause_writing(self) -> None:
@@ -201,13 +210,13 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         self.transport.write(frame.serialize(mask=False))
 
     def _fail(self, code: int, reason: str) -> None:
-        """Close because of what the client has sent."""
-        self.conn.fail(code, reason)
-        self._hang_up()
+        """Close because of what the client has sent, as soon as all that has come with it has been looked at."""
+        if not self._has_failed:
+            self.conn.fail(code, reason)
+            self._has_failed = self.close_sent = True
 
     def _hang_up(self) -> None:
         """Say why, and read on until the client has heard it: closing would reset what it is still sending to."""
-        self._has_failed = self.close_sent = True
         self._hold()
         self.stop_keepalive()
         self._stop_expecting()

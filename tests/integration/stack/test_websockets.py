@@ -228,6 +228,14 @@ def test_text_that_is_no_utf_8_closes(raw: socket.socket):
     assert struct.pack("!H", 1007) in until_closed(raw)
 
 
+def test_what_comes_behind_a_failure_is_passed_over(raw: socket.socket):
+    ping, text = raw_frame(b"", opcode=9), raw_frame(b"1")
+    raw.sendall((raw_frame(b"0\xff") + ping + text) * 3)
+    assert struct.pack("!H", 1007) in until_closed(raw)
+    while ECHO.open:
+        pass
+
+
 def test_a_frame_that_is_none_closes(raw: socket.socket):
     raw.sendall(b"\x01\x05hello")
     assert struct.pack("!H", 1002) in until_closed(raw)
