@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from apps.core.sse.log import Event, Log
+    from apps.core.sse.relay import Relay
 
 # Events that wait for a client who doesn't take them; then its stream ends, and it comes back with the last id it has.
 MOST_WAITING = 5_000
@@ -53,11 +54,13 @@ class _Relayed:
     def __init__(self, source: Log, start: Start, terms: Terms) -> None:
         self.channels = terms.channels
         self._terms = terms
-        self._relay = relay.of(source)
+        self._log = source
+        # Found when it joins: one that it knew before may have gone with its last stream.
+        self._relay: Relay | None = None
         self._after, self._seen = start
         self._ends_at = time.monotonic() + terms.seconds
-        # Up to where it has to read by itself; None until it has joined.
-        self._until: int | None = None
+        # Up to where it has to read by itself when it has joined.
+        self._until = 0
         self._waiting: deque[Event] = deque()
         self._is_slow = False
         self._has_ended = False
@@ -89,7 +92,7 @@ class _Relayed:
 
     def close(self) -> None:
         self._bell.close()
-        if self._until is not None:
+        if self._relay is not None:
             self._relay.leave(self)
 
     def farewell(self) -> bytes:
@@ -98,7 +101,7 @@ class _Relayed:
     async def _read(self) -> Step:
         if time.monotonic() >= self._ends_at:
             return Step([end_of("timeout")], is_over=True)
-        if self._until is None or self._after < self._until:
+        if self._relay is None or self._after < self._until:
             try:
                 return await self._catch_up()
             except (psycopg.OperationalError, Unavailable):
@@ -114,17 +117,20 @@ class _Relayed:
         return Step(found)
 
     async def _catch_up(self) -> Step:
-        read = partial(self._relay.log.read, self._after, _PER_STEP)
-        # What was begun before it joined may end before what it is told begins.
-        is_joined = self._until is not None
-        page = await (read() if is_joined else self._relay.share(self._after, read))
+        read = partial(self._log.read, self._after, _PER_STEP)
+        if self._relay is None:
+            page = await relay.of(self._log).share(self._after, read)
+        else:
+            # Not shared: what was begun before it joined may end before what it is told begins.
+            page = await read()
         self._after = page.after
-        if self._until is None and not page.has_more:
+        if self._relay is None and not page.has_more:
             # What has been told since then is read once more from here: by now it is little.
+            self._relay = relay.of(self._log)
             self._until = self._relay.join(self, self._after)
         elif not page.has_more:
             # Joined before this was read: what came after it is being told. A log that begins anew has no such position.
-            self._until = min(self._until or 0, self._after)
+            self._until = min(self._until, self._after)
         found = [
             event.frame
             for event in page.events
