@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from apps.core import clock
+import msgspec
+
+from apps.core import clock, sql
 from apps.core.dataplane import View
-from apps.core.sse.frames import ERROR, Kind, comment
-from apps.core.sse.stream import Step, follow, response
+from apps.core.sse import frames
+from apps.core.sse.frames import ERROR, Kind
+from apps.core.sse.log import Page
+from apps.core.sse.relayed import Start, Terms, follow_log
+from apps.core.sse.stream import RETRY_MS, response
 from apps.core.threads import in_thread
 from apps.pipelines import queries
 from apps.pipelines.states import FINAL, ExecutionStatus, StageStatus
-from apps.pipelines.transitions import EVENTS_TOPIC, channel
+from apps.pipelines.transitions import CHANNEL, EVENTS_TOPIC
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Collection
 
     from django.http import HttpRequest, HttpResponseBase
 
@@ -25,10 +30,7 @@ if TYPE_CHECKING:
     from apps.pipelines.models import Execution
     from apps.topics.queries import Stored
 
-JSON = Any
-RECORDS_PER_READ = 500
-OVER = comment("end reason=all_terminal")
-
+_TAG = "execution/"
 _EVENT_ID = "the event's UUIDv7"
 _TOLD = {
     StageStatus.INITIATED: "A stage's run waits for a worker.",
@@ -58,34 +60,73 @@ class ExecutionEventsView(View):
 
 async def _progress(execution: Execution, seen: UUID | None) -> AsyncIterator[bytes]:
     """Follow what the log tells of an execution: after the event a reader saw last, else from its beginning."""
-    tag = f"execution/{execution.id}"
     began = clock.milliseconds(execution.created_at) if seen is None else seen.int >> 80
-    position = await topics.find_seq_before(EVENTS_TOPIC, began)
-    # What it was when it was looked up; the log tells of what has changed since.
-    is_final = execution.status in FINAL
+    after = await topics.find_seq_before(EVENTS_TOPIC, began)
 
-    async def read() -> Step:
-        nonlocal position, is_final
-        page = await topics.read_after_async(EVENTS_TOPIC, position, RECORDS_PER_READ)
+    def is_new(event: _Told) -> bool:
+        return seen is None or event.event_id > seen
+
+    return follow_log(
+        _EVENTS,
+        Start(after, seen=after),
+        Terms(frozenset({str(execution.id)}), is_new),
+        opening=frames.retry(RETRY_MS),
+    )
+
+
+class _Event(msgspec.Struct):
+    id: UUID
+    type: str
+
+
+_read_event = msgspec.json.Decoder(_Event).decode
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What the log tells of an execution. Workers' clocks differ, so its place is its seq, not the UUIDv7 it is resumed by."""
+
+    channel: str
+    id: int
+    frame: bytes
+    event_id: UUID
+
+
+class ExecutionLog:
+    """The topic of what happens to executions, as streams follow it; a channel is an execution."""
+
+    news = topics.channel(EVENTS_TOPIC)
+    ends = CHANNEL
+
+    async def read(self, after: int, limit: int) -> Page:
+        """Return what the log tells of all executions after a position."""
+        page = await topics.read_after_async(EVENTS_TOPIC, after, limit)
         if page is None:
-            return Step([OVER] if is_final else [], is_over=is_final)
-        frames = []
-        for record in page.records:
-            if record.tag == tag:
-                event = json.loads(record.data)
-                is_final = event["status"] in FINAL
-                if seen is None or UUID(event["id"]) > seen:
-                    frames.append(_frame(record, event))
-        position = page.next_after
-        is_over = is_final and not page.has_more
-        return Step([*frames, OVER] if is_over else frames, has_more=page.has_more, is_over=is_over)
+            return Page([], after, has_more=False)
+        return Page([_told(record) for record in page.records], page.next_after, page.has_more)
 
-    return follow([channel(execution.id)], read)
+    async def ended(self, channels: Collection[str]) -> Collection[str]:
+        """Return the executions of which all is told: their end is in the log with its event, or they are gone."""
+        found = await sql.run_async(
+            "pipelines/unfinished_executions",
+            execution_ids=[UUID(one) for one in channels],
+            final=sorted(FINAL),
+        )
+        return set(channels) - {str(row["id"]) for row in found.rows}
 
 
-def _frame(record: Stored, event: dict[str, JSON]) -> bytes:
-    what = event["type"].partition(".")[2]
-    return KINDS[what].frame(record.data.encode(), id=event["id"])
+_EVENTS = ExecutionLog()
+
+
+def _told(record: Stored) -> _Told:
+    event = _read_event(record.data)
+    kind = KINDS[event.type.partition(".")[2]]
+    return _Told(
+        channel=(record.tag or "").removeprefix(_TAG),
+        id=record.seq,
+        frame=kind.frame(record.data.encode(), id=str(event.id)),
+        event_id=event.id,
+    )
 
 
 def _event_id(given: str | None) -> UUID | None:

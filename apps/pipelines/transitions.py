@@ -47,9 +47,13 @@ ADVANCE_TASK = "pipelines.advance_executions"
 _encode = msgspec.json.encode
 
 
+# How the wake-up channels of executions begin.
+CHANNEL = "execution:"
+
+
 def channel(execution_id: UUID) -> str:
     """Return the wake-up channel of an execution."""
-    return f"execution:{execution_id}"
+    return f"{CHANNEL}{execution_id}"
 
 
 class Moves:

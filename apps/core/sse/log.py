@@ -11,9 +11,12 @@ if TYPE_CHECKING:
 class Event(Protocol):
     """Something that a log tells those who follow its channel; ids rise."""
 
-    channel: str
-    id: int
-    frame: bytes
+    @property
+    def channel(self) -> str: ...
+    @property
+    def id(self) -> int: ...
+    @property
+    def frame(self) -> bytes: ...
 
 
 class Page(NamedTuple):
