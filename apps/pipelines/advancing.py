@@ -12,8 +12,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db import transaction
-
 from apps.core.errors import NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
@@ -169,27 +167,21 @@ def _advance_together(
     return left
 
 
-def advance_new(together: Sequence[Moves]) -> bool:
+def advance_new(together: Sequence[Moves]) -> None:
     """Let executions that are about to be stored take their first step, in the caller's transaction.
 
-    Those with adapters wait for a turn of their own. Returns False if one stumbled: then all of them are to be prepared
-    anew, and do the same, so that the messages that start them are not kept back.
+    Those with adapters, which may do anything, wait for a turn of their own.
     """
     plans = [(moves, documents.plan_of(moves.execution.document)) for moves in together]
-    ready = [
-        (moves, plan)
-        for moves, plan in plans
-        if not moves.execution.is_queued and all(step.work.adapter is None for step in plan.steps)
-    ]
-    try:
-        with transaction.atomic():
-            _run(ready, {})
-    except AWAY:
-        raise
-    except Exception:
-        log.exception("%d executions take their first step later", len(ready))
-        return False
-    return True
+    _run(
+        [
+            (moves, plan)
+            for moves, plan in plans
+            if not moves.execution.is_queued
+            and all(step.work.adapter is None for step in plan.steps)
+        ],
+        {},
+    )
 
 
 def _run(ready: Sequence[tuple[Moves, Plan]], refused: Mapping[str, str]) -> list[_ToStop | _Alone]:

@@ -23,10 +23,11 @@ from apps.pipelines import (
     documents,
     filters,
     messages,
+    queries,
     starting,
 )
 from apps.pipelines.conditions import Condition
-from apps.pipelines.models import Execution, Trigger, Version
+from apps.pipelines.models import Execution, Trigger
 from apps.pipelines.starting import Start
 from apps.pipelines.states import ExecutionStatus
 from apps.topics import queries as topics
@@ -59,6 +60,8 @@ def dispatch_due() -> list[str]:
     """Give each trigger that has something to look at a turn; return the executions started, oldest first."""
     started: list[str] = []
     for row in sql.run("pipelines/triggers_due", now=clock.now()).rows:
+        # Brings the topic up to date before the turn: its lock must not be held as long as a turn takes.
+        topics.read_after(row["topic"], row["position"], 1)
         more = True
         while more:
             try:
@@ -85,27 +88,30 @@ class Turn:
 
 
 def dispatch(pipeline_id: str) -> Turn:
-    """Give one trigger a turn; nothing if another dispatcher is at it."""
-    _settle_topic(pipeline_id)
+    """Give one trigger a turn; nothing if another dispatcher is at it.
+
+    Should a first step stumble over a fault of ours, they are left to a turn of their own: nothing may keep back the
+    messages.
+    """
+    try:
+        return _take_turn(pipeline_id, with_first_steps=True)
+    except AWAY:
+        raise
+    except Exception:
+        log.exception("the executions of %s take their first steps later", pipeline_id)
+        return _take_turn(pipeline_id, with_first_steps=False)
+
+
+def _take_turn(pipeline_id: str, *, with_first_steps: bool) -> Turn:
     with transaction.atomic():
-        trigger = (
-            Trigger.objects.select_for_update(no_key=True, skip_locked=True, of=("self",))
-            .filter(pk=pipeline_id, is_started=True, is_paused=False)
-            .first()
-        )
-        if trigger is None:
+        found = queries.lock_listening(pipeline_id)
+        if found is None:
             return Turn()
-        turn = _Dispatch(trigger).run()
-        trigger.save()
+        turn = _Dispatch(found, with_first_steps=with_first_steps).run()
+        found.trigger.save()
         # The last step: whoever else writes to these topics waits until the end.
         topic_services.append_events(turn.records)
     return turn
-
-
-def _settle_topic(pipeline_id: str) -> None:
-    """Bring the topic up to date before the turn: its lock must not be held as long as a turn takes."""
-    for topic, position in Trigger.objects.filter(pk=pipeline_id).values_list("topic", "position"):
-        topics.read_after(topic, position or 0, 1)
 
 
 def pin(trigger: Trigger, *, start: str | int) -> None:
@@ -150,12 +156,12 @@ def _postpone(pipeline_id: str, error: str) -> None:
 class _Dispatch:
     """One turn of one locked trigger."""
 
-    def __init__(self, trigger: Trigger) -> None:
-        self.trigger = trigger
+    def __init__(self, found: queries.Listening, *, with_first_steps: bool) -> None:
+        self.trigger = found.trigger
+        self.with_first_steps = with_first_steps
         self.now = clock.now()
-        version = Version.objects.get(pipeline_id=trigger.pipeline_id, number=trigger.version)
-        self.document = version.document
-        self.plan: Plan = documents.plan_of(version.document)
+        self.document = found.document
+        self.plan: Plan = documents.plan_of(self.document)
         self.rules: TriggerPlan = self.plan.trigger
         self.starts: list[Start] = []
         self.letters: list[deadletters.Letter] = []
@@ -184,8 +190,8 @@ class _Dispatch:
             return []
         trigger = self.trigger
         together = starting.prepare(self.starts, source=trigger)
-        if not advancing.advance_new(together):
-            together = starting.prepare(self.starts, source=trigger)
+        if self.with_first_steps:
+            advancing.advance_new(together)
         starting.store(together)
         records += [event for moves in together for event in moves.events]
         trigger.started += len(together)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Case, F, Func, IntegerField, Q, When
+from django.db.models import Case, F, Func, IntegerField, OuterRef, Q, Subquery, When
 from django.db.models.functions import Coalesce
 
 from apps.core import sql
@@ -15,7 +15,7 @@ from apps.core.api.pagination import cut
 from apps.core.errors import NotFound
 from apps.pipelines import documents
 from apps.pipelines.errors import NoSuchVersion
-from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Version
+from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigger, Version
 from apps.pipelines.states import ExecutionStatus, StageStatus
 from apps.runs.models import Run, Worker
 from apps.runs.states import WorkerState
@@ -65,6 +65,24 @@ def get_version(pipeline: Pipeline, number: int | None) -> Version:
             f"Pipeline {pipeline.id} has no version {wanted}", pipeline_id=pipeline.id
         )
     return row
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """A locked trigger, and the document of the version that it starts."""
+
+    trigger: Trigger
+    document: str
+
+
+def lock_listening(pipeline_id: str) -> Listening | None:
+    """Lock a trigger that takes messages; None if it does not, or if another dispatcher is at it."""
+    version = Version.objects.filter(pipeline_id=pipeline_id, number=OuterRef("version"))
+    rows: QuerySet[Any] = Trigger.objects.select_for_update(
+        no_key=True, skip_locked=True, of=("self",)
+    ).annotate(document=Subquery(version.values("document")))
+    row = rows.filter(pk=pipeline_id, is_started=True, is_paused=False).first()
+    return None if row is None else Listening(row, row.document)
 
 
 def versions_of(pipeline: Pipeline) -> list[Version]:

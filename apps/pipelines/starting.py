@@ -110,7 +110,8 @@ def store(together: Sequence[Moves]) -> None:
     """Store executions of one pipeline, in the caller's transaction, and let queued ones begin. Raises TagTaken."""
     first = together[0].execution
     try:
-        with transaction.atomic():
+        # A tag that is taken must not spoil the caller's transaction; nothing else of this is expected.
+        with transaction.atomic(savepoint=first.tag is not None):
             transitions.create(together)
     except IntegrityError as exc:
         cause = exc.__cause__

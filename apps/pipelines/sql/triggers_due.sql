@@ -1,6 +1,6 @@
 -- Which triggers have something to look at: a topic that has grown past their cursor, that appeared, was made anew or has
 -- gone without their saying so, or their own time has come. Called by dispatching; indexes trigger_listening, trigger_due, topic_once_per_name.
-SELECT t.pipeline_id
+SELECT t.pipeline_id, t.topic, coalesce(t.position, 0) AS position
 FROM pipelines_trigger t
 LEFT JOIN topics_topic p ON p.name = t.topic
 WHERE t.is_started AND NOT t.is_paused
