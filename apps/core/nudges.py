@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from apps.core import redis
-from apps.core.queue import nudge_channel
+from apps.core import queue, redis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,13 +28,14 @@ SILENCE_SECONDS = 15.0
 
 
 class Ear:
-    """Calls `answers[task]` whenever a nudge of that task is published, and when it begins to hear.
+    """Calls `answers[task]` whenever that task is nudged, here or elsewhere, and when it begins to hear.
 
-    The calls come from the ear's own thread, so they must be short.
+    The calls come from the ear's own thread, or from the one that nudges here, so they must be short.
     """
 
     def __init__(self, answers: Mapping[str, Callable[[], None]]) -> None:
-        self._answers = {nudge_channel(task): answer for task, answer in answers.items()}
+        self._by_task = dict(answers)
+        self._answers = {queue.nudge_channel(task): answer for task, answer in answers.items()}
         self._closed = threading.Event()
         self._hearing = threading.Event()
         self._thread = threading.Thread(target=self._listen, name="gyoza-nudges", daemon=True)
@@ -47,10 +47,15 @@ class Ear:
 
     def start(self) -> None:
         """Begin to listen."""
+        for task, answer in self._by_task.items():
+            queue.call_here(task, answer)
         self._thread.start()
 
     def close(self) -> None:
         """Stop listening; no answer is called after this."""
+        if self._thread.ident is not None and not self._closed.is_set():
+            for task, answer in self._by_task.items():
+                queue.call_no_more(task, answer)
         self._closed.set()
         try:
             # It may be waiting for a word.
@@ -79,6 +84,7 @@ class Ear:
             if message is None:
                 pubsub.ping()
             elif message["type"] in {"subscribe", "message"} and not self._closed.is_set():
-                # Once subscribed, too: what was said before is unknown.
-                self._answers[message["channel"].decode()]()
+                # Once subscribed, too: what was said before is unknown. Its own word it has answered already.
+                if message["data"] != queue.speaker().encode():
+                    self._answers[message["channel"].decode()]()
                 self._hearing.set()

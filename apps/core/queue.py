@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from contextlib import suppress
 from functools import partial
 from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from celery import current_app
 from django.db import transaction
@@ -15,6 +18,9 @@ from kombu.exceptions import KombuError, OperationalError
 from redis.exceptions import RedisError
 
 from apps.core import redis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 JSONScalar = str | int | float | bool | None
 
@@ -26,6 +32,10 @@ NUDGE_COVERS_MS = 1000
 # How much later a message follows a word that was heard. It costs a worker more than a small run does, so it comes when
 # the run is under way, and at most ten times a second from one process.
 SOON_SECONDS = 0.1
+
+# Who in this very process wants to know at once, by task.
+_answers_here: dict[str, list[Callable[[], None]]] = {}
+_ours = uuid4().hex
 
 _outbox: SimpleQueue[str] = SimpleQueue()
 _postman: threading.Thread | None = None
@@ -51,9 +61,10 @@ def _send(task: str, kwargs: dict[str, JSONScalar]) -> None:
 def nudge_on_commit(task: str, /) -> None:
     """Say that there is work for a task without arguments, once the surrounding transaction has committed.
 
-    The word is published to those who listen (`core.nudges`), and sent as a Celery message: at once if nobody listens,
-    else a moment later, for whoever may be deaf just then. One message serves a whole burst: what it announces is
-    found in Postgres. A task that is not listened for calls `answer_nudge` first.
+    Whoever listens in this process is called, the word is published to those who listen elsewhere (`core.nudges`), and
+    sent as a Celery message: at once if nobody listens, else a moment later, for whoever may be deaf just then. One message
+    serves a whole burst: what it announces is found in Postgres. A task that is not listened for calls
+    `answer_nudge` first.
     """
     transaction.on_commit(partial(nudge, task), robust=True)
 
@@ -71,10 +82,28 @@ def nudge_channel(task: str, /) -> str:
     return f"gyoza:nudges:{task}"
 
 
+def speaker() -> str:
+    """Return what this process publishes as a nudge: it knows its own word by it."""
+    # With the id: what was forked from here is another one.
+    return f"{_ours}-{os.getpid()}"
+
+
+def call_here(task: str, answer: Callable[[], None]) -> None:
+    """Call somebody in this process whenever it nudges a task; from the thread that does, so it must be short."""
+    _answers_here.setdefault(task, []).append(answer)
+
+
+def call_no_more(task: str, answer: Callable[[], None]) -> None:
+    """Undo `call_here`."""
+    _answers_here[task].remove(answer)
+
+
 def nudge(task: str, /) -> None:
     """Do as `nudge_on_commit` at once; only for what is committed."""
+    for answer in tuple(_answers_here.get(task, ())):
+        answer()
     try:
-        is_heard = redis.client().publish(nudge_channel(task), "") > 0
+        is_heard = redis.client().publish(nudge_channel(task), speaker()) > 0
         is_first = is_heard or redis.client().set(_mark(task), 1, nx=True, px=NUDGE_COVERS_MS)
     except RedisError as exc:
         log.warning("nudge %s was not sent, a sweep will find its row: %s", task, exc)

@@ -54,6 +54,11 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="gyoza-engine", daemon=True)
         self._ear = Ear({ADVANCE_TASK: self.look, DISPATCH_TASK: self.wake})
 
+    @property
+    def hears(self) -> bool:
+        """Whether a nudge reaches this engine without Celery."""
+        return self._ear.hears
+
     def start(self) -> None:
         """Begin."""
         self._thread.start()
@@ -131,6 +136,11 @@ def stop() -> None:
     if _engine is not None:
         _engine.stop()
         _engine = None
+
+
+def hears() -> bool:
+    """Say whether this process has an engine that nudges reach without Celery."""
+    return _engine is not None and _engine.hears
 
 
 def wake() -> bool:

@@ -15,16 +15,20 @@ from apps.pipelines.transitions import ADVANCE_TASK
 
 @shared_task(name=ADVANCE_TASK)
 def advance_executions() -> None:
-    answer_nudge(ADVANCE_TASK)
-    if not engine.wake():
-        engine.run_once(dispatches=False)
+    """Wake this process's engine, or do its work. Most often it has heard so already."""
+    if not engine.hears():
+        answer_nudge(ADVANCE_TASK)
+        if not engine.wake():
+            engine.run_once(dispatches=False)
 
 
 @shared_task(name=DISPATCH_TASK)
 def dispatch_triggers() -> None:
-    answer_nudge(DISPATCH_TASK)
-    if not engine.wake():
-        engine.run_once()
+    """Wake this process's engine, or do its work. Most often it has heard so already."""
+    if not engine.hears():
+        answer_nudge(DISPATCH_TASK)
+        if not engine.wake():
+            engine.run_once()
 
 
 @shared_task(name="pipelines.sweep_executions")

@@ -55,6 +55,16 @@ def test_a_task_nobody_asked_for_is_not_heard(listener: Listener, enqueued: Any)
     assert not listener.called(timeout=0)
 
 
+def test_what_this_process_says_is_heard_once(
+    listener: Listener, redis: Redis, enqueued: Any
+) -> None:
+    queue.nudge_on_commit(TASK)
+    assert listener.called(timeout=0), "without a way through Redis"
+    redis.publish(queue.nudge_channel(TASK), "another process")
+    assert listener.called()
+    assert not listener.called(timeout=0)
+
+
 def test_a_message_follows_what_was_heard_one_for_all(
     listener: Listener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
