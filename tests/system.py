@@ -105,6 +105,17 @@ class System:
     def _log_size(self, name: str) -> int:
         return len(self.read_log(name))
 
+    def wait_for_postgres(self) -> None:
+        """Return once Postgres takes connections: a process that is started while it recovers gives up after five seconds."""
+        self.wait_for(self._postgres_answers, "Postgres takes connections")
+
+    def _postgres_answers(self) -> bool:
+        try:
+            psycopg.connect(self.env["DATABASE_URL"], connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
     def _answers(self, url: str) -> bool:
         try:
             return self.http.get(f"{url}/health").status_code == 200

@@ -125,6 +125,7 @@ def test_every_copy_is_made_once_whoever_is_killed(tmp_path):
             writers.wait_for(done)
             gyoza.kill(name)
             servers.crash(tmp_path / "durable/data")
+            gyoza.wait_for_postgres()
             if name == "worker":
                 gyoza.start_worker()
             else:
