@@ -5,7 +5,8 @@ RUN python -m venv /venv && /venv/bin/pip install --no-cache-dir --no-deps -r re
 
 FROM python:3.11-slim
 # By number, so that an orchestrator can see that it is not root.
-RUN useradd --uid 10001 --home-dir /var/lib/gyoza --create-home gyoza
+RUN useradd --uid 10001 --home-dir /var/lib/gyoza --create-home gyoza \
+    && install -d -o 10001 -g 10001 /var/lib/gyoza/storage
 WORKDIR /app
 COPY --from=packages /venv /venv
 COPY CHANGELOG.md manage.py ./

@@ -494,7 +494,14 @@ GYOZA_STORAGE_KEEP_DAYS = env.integer(
 # by Redis goes by `core.sse.wakeups`, so there is no EVENTSTREAM_REDIS, and it is no app, for its tables stay unmade.
 EVENTSTREAM_CHANNELMANAGER_CLASS = "apps.storage.eventstream.channels.ExecutionChannels"
 EVENTSTREAM_STORAGE_CLASS = "apps.storage.eventstream.log.EventLog"
-STORAGES = {
+GYOZA_S3_BUCKET = env.text(
+    "GYOZA_S3_BUCKET",
+    "",
+    "Bucket for the objects, instead of the directory; the key to it is found as by all AWS clients (AWS_ACCESS_KEY_ID, …).",
+)
+GYOZA_S3_ENDPOINT = env.text("GYOZA_S3_ENDPOINT", "", "URL of an S3 that is not Amazon's.")
+GYOZA_S3_REGION = env.text("GYOZA_S3_REGION", "", "Region of the bucket.")
+STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     "gyoza": {
@@ -502,6 +509,15 @@ STORAGES = {
         "OPTIONS": {"location": GYOZA_STORAGE_PATH / "objects"},
     },
 }
+if GYOZA_S3_BUCKET:
+    STORAGES["gyoza"] = {
+        "BACKEND": "apps.storage.backends.s3.Bucket",
+        "OPTIONS": {
+            "bucket_name": GYOZA_S3_BUCKET,
+            "endpoint_url": GYOZA_S3_ENDPOINT or None,
+            "region_name": GYOZA_S3_REGION or None,
+        },
+    }
 
 # --- Pipelines ----------------------------------------------------------------------------------
 

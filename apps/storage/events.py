@@ -33,6 +33,8 @@ def append(kind: str, space: Space, objects: Sequence[Object]) -> None:
 
     From here to commit every other writer, to whatever space, waits.
     """
+    # Before the topic, be it there or not: whoever writes here has the clock first.
+    taken = take_ids(len(objects))
     topics.ensure_topic(EVENTS_TOPIC, ttl_ms=settings.GYOZA_STORAGE_EVENT_DAYS * _DAY_MS)
     topics.append_events(
         [
@@ -41,7 +43,7 @@ def append(kind: str, space: Space, objects: Sequence[Object]) -> None:
                 data=msgspec.json.encode(_event(kind, event_id, space, one)).decode(),
                 tag=tag_of(space.execution_id),
             )
-            for one, event_id in zip(objects, take_ids(len(objects)), strict=True)
+            for one, event_id in zip(objects, taken, strict=True)
         ]
     )
 

@@ -6,15 +6,14 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import Sum, TextField, Value
-from django.db.models.functions import Concat
-
 from apps.core import sql
 from apps.storage import keys
-from apps.storage.models import Object, Space, StageTotal
+from apps.storage.models import Object, StageTotal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from apps.storage.models import Space
 
 # Behind every name: none is longer, and no character is higher.
 _BEHIND_ALL = "\U0010ffff" * (keys.MAX_KEY_BYTES // 4)
@@ -49,24 +48,29 @@ def page(space: Space, wanted: Wanted) -> Page:
     # With folders the prefix alone says which level it is; the stage only filters.
     if wanted.by_folder:
         low = wanted.prefix
+    sums = _sums(space, low)
+    # What all have needn't be looked for in each.
+    is_needed = wanted.stage and not all(f"{one}/".startswith(wanted.stage) for one in sums)
     filters = {
         "space_id": space.pk,
         "low": low,
         "high": _behind(low),
-        "stage": wanted.stage or None,
+        "stage": wanted.stage if is_needed else None,
         "extensions": None if wanted.extensions is None else list(wanted.extensions),
     }
+    known = _known_total(sums, low, filters)
     if wanted.by_folder:
-        return _level(wanted, filters)
+        return _level(wanted, filters, known)
     rows = sql.run("storage/list_objects", offset=wanted.offset, limit=wanted.limit, **filters).rows
-    return Page(_objects(rows), [], _total(space, wanted, filters))
+    if known is None:
+        known = sql.run("storage/count_objects", **filters).rows[0]["total"]
+    return Page(_objects(rows), [], known)
 
 
-def _level(wanted: Wanted, filters: dict[str, Any]) -> Page:
+def _level(wanted: Wanted, filters: dict[str, Any], known: int | None) -> Page:
     folder = keys.folder_of(wanted.prefix)
     prefixes = [row["prefix"] for row in sql.run("storage/list_folders", **filters).rows]
     shown = prefixes[wanted.offset : wanted.offset + wanted.limit]
-    total = sql.run("storage/count_in_folder", folder=folder, **filters).rows[0]["total"]
     rows = sql.run(
         "storage/list_in_folder",
         folder=folder,
@@ -74,19 +78,27 @@ def _level(wanted: Wanted, filters: dict[str, Any]) -> Page:
         limit=wanted.limit - len(shown),
         **filters,
     ).rows
-    return Page(_objects(rows), shown, len(prefixes) + total)
+    # Without folders in it, all that begins so lies at this level.
+    if prefixes or known is None:
+        known = sql.run("storage/count_in_folder", folder=folder, **filters).rows[0]["total"]
+    return Page(_objects(rows), shown, len(prefixes) + known)
 
 
-def _total(space: Space, wanted: Wanted, filters: dict[str, Any]) -> int:
-    if wanted.prefix or wanted.extensions is not None:
-        return int(sql.run("storage/count_objects", **filters).rows[0]["total"])
-    if not wanted.stage:
-        return space.count
-    stages = StageTotal.objects.annotate(
-        whole=Concat("stage", Value("/"), output_field=TextField())
-    )
-    found = stages.filter(space=space, whole__startswith=wanted.stage).aggregate(n=Sum("count"))
-    return int(found["n"] or 0)
+def _sums(space: Space, low: str) -> dict[str, int]:
+    """Return how many objects each stage holds that may have names beginning with `low`."""
+    stages = StageTotal.objects.filter(space=space, count__gt=0).values_list("stage", "count")
+    return {
+        stage: count
+        for stage, count in stages
+        if low.startswith(f"{stage}/") or f"{stage}/".startswith(low)
+    }
+
+
+def _known_total(sums: dict[str, int], low: str, filters: dict[str, Any]) -> int | None:
+    """Return how many there are, if the sums tell: when a stage is within what is asked for as a whole."""
+    is_whole = all(f"{stage}/".startswith(low) for stage in sums)
+    is_filtered = filters["stage"] is not None or filters["extensions"] is not None
+    return sum(sums.values()) if is_whole and not is_filtered else None
 
 
 def _narrowed(prefix: str, stage: str | None) -> str | None:
@@ -107,5 +119,8 @@ def _behind(prefix: str) -> str:
 
 
 def _objects(rows: list[dict[str, Any]]) -> list[Object]:
-    # Django has psycopg leave jsonb as text, and reads it by its fields.
-    return [Object(**{**row, "metadata": json.loads(row["metadata"])}) for row in rows]
+    names = [field.attname for field in Object._meta.concrete_fields]
+    for row in rows:
+        # Django has psycopg leave jsonb as text, and reads it by its fields.
+        row["metadata"] = json.loads(row["metadata"])
+    return [Object.from_db(None, names, [row[name] for name in names]) for row in rows]

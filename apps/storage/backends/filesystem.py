@@ -25,8 +25,7 @@ class DurableFiles(FileSystemStorage):
         )
         if source is not None and source.stat().st_dev == target.parent.stat().st_dev:
             _sync(source)
-            target.hardlink_to(source)  # never over another one
-            source.unlink()
+            source.rename(target)
         else:
             self._copy(content, target)
         _sync(target.parent)
