@@ -118,7 +118,8 @@ class Trial:
     async def create_missing(self, conn: Connection) -> None:
         """Create the topics that are missing, each for the first write that may."""
         if settings.GYOZA_MAX_TOTAL_BYTES:
-            used = await self._hold_quota(conn)
+            await _run(conn, "topics/lock_quota")
+            [used] = await _run(conn, "topics/bytes_used")
             self.bytes_left = settings.GYOZA_MAX_TOTAL_BYTES - used["bytes"]
         # A name that can't be a topic's may hold what Postgres doesn't take as text.
         missing = await _missing(conn, {a.topic for a in self.appends if is_topic_name(a.topic)})
@@ -127,11 +128,14 @@ class Trial:
                 self._consider_creator(append)
         if not self.creators:
             return
-        used = await self._hold_quota(conn)
+        await _run(conn, "topics/lock_quota")
         # What was created while we waited is there: writing to it is never refused.
         missing = await _missing(conn, self.creators)
         self.creators = {name: self.creators[name] for name in missing}
-        room = settings.GYOZA_MAX_TOPICS - used["topics"] if settings.GYOZA_MAX_TOPICS else None
+        room = None
+        if settings.GYOZA_MAX_TOPICS:
+            [found] = await _run(conn, "topics/count_topics")
+            room = settings.GYOZA_MAX_TOPICS - found["topics"]
         for name in sorted(self.creators):
             creator = self.creators[name]
             if room is not None and len(self.created_ids) >= room:
@@ -293,10 +297,6 @@ class Trial:
             if append.topic in following:
                 yield append, following[append.topic]
                 following[append.topic] += len(append.records)
-
-    async def _hold_quota(self, conn: Connection) -> dict[str, Any]:
-        await _run(conn, "topics/lock_quota")
-        return (await _run(conn, "topics/quota_used"))[0]
 
 
 async def _missing(conn: Connection, names: Collection[str]) -> set[str]:

@@ -11,6 +11,7 @@ from django.db.models.functions import Now
 
 from apps.topics.queues.models import Job, Queue, WaitingClaim
 from apps.topics.states import Discard, Durability, Guarantee, RecordKind, TopicKind
+from apps.topics.tally import TopicTally
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -31,6 +32,7 @@ __all__ = [
     "Remains",
     "Router",
     "Topic",
+    "TopicTally",
     "Unsigned64Field",
     "WaitingClaim",
     "WatchSession",

@@ -271,7 +271,7 @@ def create_topic(name: str, columns: dict[str, Any]) -> bool:
     if most:
         # Held until commit, so that two who create can't both take the last place.
         sql.run_bound("topics/lock_quota")
-        if sql.run_bound("topics/quota_used").rows[0]["topics"] >= most:
+        if sql.run_bound("topics/count_topics").rows[0]["topics"] >= most:
             # Unless it is there by now: changing a topic is never refused.
             if Topic.objects.filter(name=name).exists():
                 return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 
+from django.db import transaction
+
 from apps.core import sql
 from apps.topics import eviction
 from apps.topics.disk import remains, remnants, segments
@@ -37,6 +39,7 @@ def trim_records() -> bool:
             log.info("dropped segment %s", name)
         until = time.monotonic() + _DELETE_SECONDS
         leftovers.forget_deleted()
+        _merge_tally()
         remains.note()
         remains.delete_due(until=until)
         remains.delete_expired_keys(until=until)
@@ -45,6 +48,13 @@ def trim_records() -> bool:
     finally:
         sql.run("topics/disk/leave_sweep")
     return True
+
+
+def _merge_tally() -> None:
+    """Keep the tally short where nobody creates topics that are counted."""
+    with transaction.atomic():
+        sql.run("topics/lock_quota")
+        sql.run("topics/count_topics")
 
 
 def _settle_due_topics() -> None:

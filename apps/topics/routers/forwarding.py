@@ -202,7 +202,7 @@ async def _quota_left(conn: Connection) -> int | None:
     if not limit:
         return None
     await _run(conn, "topics/lock_quota")
-    return limit - int((await _run(conn, "topics/quota_used"))[0]["bytes"])
+    return limit - int((await _run(conn, "topics/bytes_used"))[0]["bytes"])
 
 
 def _route(row: dict[str, Any]) -> Route:
