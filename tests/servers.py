@@ -94,6 +94,28 @@ def durable_postgres(home: Path, *options: str) -> Iterator[Postgres]:
             shutil.rmtree(path, ignore_errors=True)
 
 
+class OwnValkey:
+    """A Valkey that one test may stop and start again; what it held is gone then."""
+
+    def __init__(self, home: Path) -> None:
+        self._server = Valkey(home, throwaway=True)
+        self._process = _spawn(self._server)
+        self.url = self._server.url
+
+    def start(self) -> None:
+        """Run again."""
+        self._process = _spawn(self._server)
+
+    def stop(self) -> None:
+        """Go at once."""
+        _stop(self._process, signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Go for good."""
+        self.stop()
+        shutil.rmtree(self._server.socket.parent, ignore_errors=True)
+
+
 def crash(data: Path) -> None:
     """Kill every process of a Postgres but the first, which brings it back as after a crash: what it had not written is gone."""
     first = int((data / "postmaster.pid").read_text().split("\n", 1)[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -150,6 +151,27 @@ def test_an_execution_named_twice_is_one(execution):
     assert names(aio.run(told(execution, execution.upper(), replay="true"))) == ["s/a"]
 
 
+def test_what_eight_write_at_once_is_told_in_the_order_of_ids():
+    write(open_space(), "s/first")  # the topic is there
+    executions = [open_space() for _ in range(8)]
+
+    def write_and_close(execution: str) -> None:
+        write(execution, *(f"s/{number}" for number in range(25)))
+        close_spaces(execution)
+
+    async def scene() -> list[Frame]:
+        async with stream(*executions) as answer:
+            await asyncio.gather(*(say(write_and_close, one) for one in executions))
+            return await answer.frames()
+
+    frames = aio.run(scene())
+    ids = [frame.id for frame in frames]
+    assert ids == sorted(set(ids))
+    for execution in executions:
+        mine = [frame for frame in frames if frame.data["execution_id"] == execution]
+        assert names(mine) == [f"s/{number}" for number in range(25)]
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -211,6 +233,26 @@ def test_it_ends_when_the_last_of_all_executions_has():
             return names([first, *await answer.frames()])
 
     assert aio.run(scene()) == ["s/a", "s/b"]
+
+
+def test_the_last_write_before_the_end_is_told_whatever_comes_between():
+    """With Postgres between; the interleavings themselves are raced in integration/core/test_relay.py."""
+    write(open_space(), "s/first")  # the topic is there
+    executions = [open_space() for _ in range(60)]
+
+    def write_last_and_close(execution: str) -> None:
+        write(execution, "s/last")
+        close_spaces(execution)
+
+    async def follow(execution: str) -> list[str]:
+        async with stream(execution, replay="true") as answer:
+            return names(await answer.frames())
+
+    async def scene() -> list[Any]:
+        ends = [say(write_last_and_close, one) for one in executions]
+        return await asyncio.gather(*ends, *map(follow, executions))
+
+    assert aio.run(scene())[60:] == [["s/last"]] * 60
 
 
 def test_kept_open_it_goes_on_until_its_time_is_over():
