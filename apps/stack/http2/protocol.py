@@ -46,7 +46,7 @@ MOST_AT_WORK = 2 * MOST_STREAMS
 WINDOW_BYTES = 65_535
 # Names and values that repeat; a client may ask for more, of our memory.
 TABLE_BYTES = 4096
-# What a client may send for each frame of a body that it gets.
+# What a client may send for each head and each piece of a body that it gets: its small requests cost it nothing then.
 _CREDIT = 2.0
 
 
@@ -216,6 +216,7 @@ class Http2Protocol(asyncio.Protocol):
 
     def send_head(self, stream: int, headers: Headers, *, ends: bool) -> None:
         self._h2.send_headers(stream, headers, end_stream=ends)
+        self._toll.give(_CREDIT)
         self._flush()
 
     def send_body(self, stream: int, body: memoryview, *, ends: bool) -> int:

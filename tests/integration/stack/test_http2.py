@@ -284,6 +284,17 @@ def test_many_requests_are_answered_at_once(port: int):
     assert asyncio.run(ask()) == [b"%d" % n * 1000 for n in range(300)]
 
 
+def test_small_requests_cost_their_client_nothing(raw: Raw):
+    """Two frames each that carry next to nothing, and many more than the budget has."""
+    for _ in range(30):
+        for _ in range(MOST_STREAMS):
+            stream = raw.ask("/echo", ends=False, method="POST")
+            raw.h2.send_data(stream, b"x")
+            raw.h2.end_stream(stream)
+        raw.flush()
+        assert raw.until(h2.events.StreamEnded, stream_id=stream)
+
+
 def test_head_and_204_have_no_body(http: httpx.Client):
     assert http.head("/echo").content == b""
     assert http.get("/nothing").status_code == 204
