@@ -31,13 +31,13 @@ PAUSE_SECONDS = 1.0
 
 
 def run_once(told: Collection[UUID] = (), *, dispatches: bool = True, looks: bool = True) -> bool:
-    """Dispatch what has grown, advance what is due or told of, settle what has ended; return whether there was anything.
+    """Dispatch what has grown, advance those told of, and return whether there was anything.
 
-    What is due is looked for if `looks`, or if nothing is told.
+    If it `looks`, advance what is due and settle what has ended, too.
     """
     started = dispatching.dispatch_due() if dispatches else []
-    advanced = advancing.advance_all(told, due=MOST if looks or not told else 0)
-    settled = settling.settle_ended(most=MOST)
+    advanced = advancing.advance_all(told, due=MOST if looks else 0) if told or looks else 0
+    settled = settling.settle_ended(most=MOST) if looks else 0
     return bool(started or advanced or settled)
 
 
@@ -109,7 +109,8 @@ class Engine:
             heard = min(len(self._ended), MOST)
             dispatches, self._dispatches = self._dispatches, False
             looks, self._looks = self._looks, False
-            busy = run_once(told, dispatches=dispatches, looks=looks)
+            # Only a look may have left something: whatever else makes work for another turn says so.
+            busy = run_once(told, dispatches=dispatches, looks=looks) and looks
             for _ in range(heard):
                 self._ended.popleft()
             busy = busy or bool(self._ended) or self._dispatches or self._looks
