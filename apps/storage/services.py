@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db import DatabaseError, transaction
-from django.db.models import F
 
 from apps.access import services as access
-from apps.core import clock
+from apps.core import clock, sql
 from apps.core.errors import PreconditionFailed, Unavailable
 from apps.storage import attempts, blobs, events, keys, queries
 from apps.storage.errors import ExecutionEnded, ExecutionNotFound, ObjectNotFound, QuotaExceeded
 from apps.storage.incoming import Incoming
-from apps.storage.models import Leftover, Object, Space, StageTotal
+from apps.storage.models import Leftover, Object, Space
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -122,17 +121,22 @@ def lock_space(execution_id: UUID) -> Space:
 # --- objects ------------------------------------------------------------------------------------
 
 
-def admit_write(*, key: Key, caller: Caller, length: int = 0, is_first: bool = False) -> Space:
-    """Return the space that a caller may write to, before any content has come; asked again when it has.
+def admit_write(*, key: Key, caller: Caller) -> Space:
+    """Return the space that a caller may write to. Raises ExecutionNotFound, ExecutionEnded."""
+    space = queries.get_space(named=key.execution, caller=caller)
+    _require_open(space)
+    return space
+
+
+def expect_write(*, key: Key, caller: Caller, length: int, is_first: bool) -> None:
+    """Refuse a large write before its content has come, as `put_object` would once it has.
 
     Raises ExecutionNotFound, ExecutionEnded, PreconditionFailed, QuotaExceeded.
     """
-    space = queries.get_space(named=key.execution, caller=caller)
-    _require_open(space)
+    space = admit_write(key=key, caller=caller)
     existing = Object.objects.filter(space=space, name=key.name).first()
     _require_absent(existing if is_first else None)
     _require_room(space, existing, length)
-    return space
 
 
 def incoming() -> Incoming:
@@ -209,13 +213,14 @@ def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[O
         _require_room(space, existing, uploaded.length)
         if not Leftover.objects.filter(blob=uploaded.blob).delete()[0]:
             raise Unavailable("the content took too long to arrive and was given up")
+        changes = [(new.stage, 1, uploaded.length)]
         replaced = None
         if existing is not None:
             replaced = existing.blob
-            _count(space, existing.stage, -1, -existing.content_length)
+            changes.append((existing.stage, -1, -existing.content_length))
             Leftover.objects.create(blob=replaced, due_at=clock.now())
         stored = _written(existing or Object(space=space, name=new.name), new, uploaded)
-        _count(space, new.stage, 1, uploaded.length)
+        _count(space, changes)
         events.append(events.CREATED, space, [stored])
     return stored, replaced
 
@@ -242,8 +247,7 @@ def delete_object(*, key: Key, caller: Caller) -> Object:
 
 def remove_objects(space: Space, objects: Sequence[Object]) -> None:
     """Remove objects of a locked space and tell it, as the last step of the caller's transaction."""
-    for one in objects:
-        _count(space, one.stage, -1, -one.content_length)
+    _count(space, [(one.stage, -1, -one.content_length) for one in objects])
     Leftover.objects.bulk_create([Leftover(blob=one.blob, due_at=clock.now()) for one in objects])
     Object.objects.filter(pk__in=[one.pk for one in objects]).delete()
     events.append(events.DELETED, space, objects)
@@ -311,11 +315,13 @@ def _written(row: Object, new: NewObject, uploaded: Uploaded) -> Object:
     return row
 
 
-def _count(space: Space, stage: str, objects: int, size: int) -> None:
-    """Keep the sums of a locked space and its stage."""
-    space.count += objects
-    space.bytes += size
-    more = {"count": F("count") + objects, "bytes": F("bytes") + size}
-    Space.objects.filter(pk=space.pk).update(**more)
-    if not StageTotal.objects.filter(space=space, stage=stage).update(**more):
-        StageTotal.objects.create(space=space, stage=stage, count=objects, bytes=size)
+def _count(space: Space, changes: Sequence[tuple[str, int, int]]) -> None:
+    """Keep the sums of a locked space and its stages: by how many objects and bytes each changes."""
+    by_stage: dict[str, tuple[int, int]] = {}
+    for stage, objects, size in changes:
+        so_far = by_stage.get(stage, (0, 0))
+        by_stage[stage] = (so_far[0] + objects, so_far[1] + size)
+    for stage, (objects, size) in by_stage.items():
+        sql.run_bound(
+            "storage/keep_sums", space_id=space.pk, stage=stage, objects=objects, size=size
+        )

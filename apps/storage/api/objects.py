@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
     from apps.storage.api.requests import Span
     from apps.storage.blobs import Readable
+    from apps.storage.keys import Key
     from apps.storage.models import Object
+    from apps.storage.services import NewObject
 
 PIECE_BYTES = 256 * 1024
 # Shown where it is: nothing of these runs. All others are saved as files.
@@ -53,6 +55,34 @@ _INERT = frozenset(
 )
 
 
+class Arriving:
+    """Content that comes in pieces. The first one waits here: most objects have no other, and need no thread for it."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.rest = b""
+        self.file: Incoming | None = None
+
+    async def add(self, piece: bytes) -> None:
+        """Keep the newest piece, and write the one before it down."""
+        if self.rest:
+            await in_own_thread(self.write_down)
+        self.rest = piece
+
+    def write_down(self) -> Incoming:
+        """Return the file with all that has come."""
+        if self.file is None:
+            self.file = Incoming(limit=self.limit)
+        self.file.add(self.rest)
+        self.rest = b""
+        return self.file
+
+    async def close(self) -> None:
+        """Remove the file, unless the backend has taken it."""
+        if self.file is not None and not self.file.closed:
+            await in_own_thread(self.file.close)
+
+
 class ObjectView(View):
     scope = {"GET": "read", "PUT": "write", "DELETE": "delete"}
     # An op reads and writes what belongs to its own execution: `queries.spaces_visible_to`.
@@ -63,23 +93,22 @@ class ObjectView(View):
         new = requests.new_object(request, wanted, caller)
         limit: int = settings.GYOZA_STORAGE_MAX_OBJECT_BYTES
         length = requests.announced_length(request)
-        # Before the first byte has come: who is refused needn't send them all.
-        space = await in_own_thread(
-            services.admit_write,
-            key=wanted,
-            caller=caller,
-            length=min(length, limit),
-            is_first=new.is_first,
-        )
-        content = await in_own_thread(Incoming, limit=limit)
+        if length > requests.PIECE_BYTES:
+            # Before the first byte has come: who is refused needn't send them all.
+            await in_own_thread(
+                services.expect_write,
+                key=wanted,
+                caller=caller,
+                length=min(length, limit),
+                is_first=new.is_first,
+            )
+        content = Arriving(limit)
         try:
             async for piece in requests.content_of(request, limit):
-                await in_own_thread(content.add, piece)
-            stored, is_new = await in_own_thread(
-                services.put_object, execution_id=space.pk, new=new, content=content
-            )
+                await content.add(piece)
+            stored, is_new = await in_own_thread(_store, wanted, caller, new, content)
         finally:
-            await in_own_thread(content.close)
+            await content.close()
         answer = respond(encode(object_body(stored)), 201 if is_new else 200)
         answer.headers["ETag"] = f'"{stored.etag}"'
         return answer
@@ -109,6 +138,12 @@ class ObjectView(View):
         wanted = requests.key_of(request)
         deleted = await in_own_thread(services.delete_object, key=wanted, caller=caller)
         return respond(encode({"deleted": True, "key": deleted.key}))
+
+
+def _store(key: Key, caller: Caller, new: NewObject, content: Arriving) -> tuple[Object, bool]:
+    space = services.admit_write(key=key, caller=caller)
+    with content.write_down() as file:
+        return services.put_object(execution_id=space.pk, new=new, content=file)
 
 
 def _headers_of(one: Object) -> dict[str, str]:

@@ -27,7 +27,7 @@ OBJECTS = b"/api/v1/storage/objects/"
 MAX_METADATA_BYTES = 8 * 1024
 MAX_TYPE_BYTES = 255
 _META = "x-meta-"
-_PIECE = 1024 * 1024
+PIECE_BYTES = 1024 * 1024
 _TYPE = re.compile(
     r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;\s*[\w!#$&^.+-]+=(\"[^\"\\\x00-\x1f\x7f]*\"|[\w!#$&^.+-]+))*",
     re.ASCII,
@@ -79,13 +79,13 @@ async def content_of(request: HttpRequest, limit: int) -> AsyncIterator[bytes]:
     """Yield the body in pieces of a MiB."""
     if not isinstance(request, SlimRequest):
         # Django has received it already.
-        while piece := request.read(_PIECE):
+        while piece := request.read(PIECE_BYTES):
             yield piece
         return
     gathered = bytearray()
     async for piece in intake.pieces(request.scope, request.receive, limit):
         gathered += piece
-        if len(gathered) >= _PIECE:
+        if len(gathered) >= PIECE_BYTES:
             yield bytes(gathered)
             gathered.clear()
     if gathered:
