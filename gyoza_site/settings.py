@@ -536,6 +536,8 @@ GYOZA_ADAPTERS = [
     "apps.pipelines.adapters.http.Http",
     "apps.pipelines.adapters.publish.Publish",
     "apps.pipelines.adapters.sleep.Sleep",
+    "apps.pipelines.adapters.storageread.StorageRead",
+    "apps.pipelines.adapters.storagewrite.StorageWrite",
     "apps.pipelines.adapters.subpipeline.SubPipeline",
     "apps.pipelines.adapters.transform.Transform",
 ]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from apps.core.errors import NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
-from apps.pipelines import documents, queries, transitions
+from apps.pipelines import documents, errands, queries, transitions
 from apps.pipelines.states import UNDONE, ExecutionStatus
 from apps.pipelines.steprun import Ops
 from apps.pipelines.turns import Turn
@@ -56,11 +56,10 @@ def advance_all(told: Collection[UUID], *, due: int) -> int:
         log.exception("%d executions are advanced one by one", len(ids))
         found = [_Alone(one) for one in ids]
     for one in found:
-        if isinstance(one, _ToStop):
-            runs.stop_runs(run_ids=one.run_ids, reason=one.reason)
-        else:
+        if isinstance(one, _Alone):
             with suppress(NotFound):
                 advance_execution(one.execution_id)
+    _finish(found)
     return len(ids)
 
 
@@ -85,14 +84,20 @@ def advance_execution(execution_id: UUID) -> None:
         return
     if not ids:
         raise NotFound(f"no execution {execution_id}", execution_id=str(execution_id))
-    for one in found:
+    _finish(found)
+
+
+def _finish(left: Sequence[_Left]) -> None:
+    """Do what is left to do after the transaction. Should this be lost, the executions wake again."""
+    for one in left:
         if isinstance(one, _ToStop):
-            # Apart from the execution's transaction: runs tell their feeds, and topics are locked in one order only.
-            # Should this be lost, the execution wakes again.
+            # Runs tell their feeds, and topics are locked in one order only.
             runs.stop_runs(run_ids=one.run_ids, reason=one.reason)
+        elif isinstance(one, errands.Ordered):
+            errands.run(one)
 
 
-def _advance_unless_refused(execution_id: UUID, ids: list[UUID]) -> list[_ToStop | _Alone]:
+def _advance_unless_refused(execution_id: UUID, ids: list[UUID]) -> list[_Left]:
     """Advance an execution; steps whose messages have no room fail."""
     refused: dict[str, str] = {}
     while True:
@@ -140,15 +145,18 @@ class _ToStop:
     reason: str
 
 
+_Left = _ToStop | _Alone | errands.Ordered
+
+
 def _advance_together(
     told: Collection[UUID],
     *,
     ids: list[UUID],
     due: int = 0,
     refused: Mapping[str, str] | None = None,
-) -> list[_ToStop | _Alone]:
+) -> list[_Left]:
     """Advance executions in one transaction, noting in `ids` which; return what is left to do after it."""
-    left: list[_ToStop | _Alone] = []
+    left: list[_Left] = []
     with transitions.locked_all(told, due=due) as together:
         ids += [moves.execution.id for moves in together]
         ready = []
@@ -184,7 +192,7 @@ def advance_new(together: Sequence[Moves]) -> None:
     )
 
 
-def _run(ready: Sequence[tuple[Moves, Plan]], refused: Mapping[str, str]) -> list[_ToStop | _Alone]:
+def _run(ready: Sequence[tuple[Moves, Plan]], refused: Mapping[str, str]) -> list[_Left]:
     """Advance executions whose stages are there; return what is left to do after the transaction.
 
     `refused` are topics that take no message now, and why.
@@ -194,11 +202,15 @@ def _run(ready: Sequence[tuple[Moves, Plan]], refused: Mapping[str, str]) -> lis
     for turn in turns:
         turn.run()
     _make_runs(turns)
-    return [
+    left: list[_Left] = [
         _ToStop(run_ids, turn.execution.cancel_reason)
         for turn in turns
         if (run_ids := turn.runs_to_stop())
     ]
+    for turn in turns:
+        for stage, errand in turn.errands:
+            left.append(errands.Ordered(turn.execution.id, stage.name, stage.attempts, errand))
+    return left
 
 
 def _make_runs(turns: Sequence[Turn]) -> None:

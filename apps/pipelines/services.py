@@ -15,6 +15,7 @@ from apps.core.queue import nudge_on_commit
 from apps.definitions import queries as definitions
 from apps.pipelines import (
     advancing,
+    contents,
     dispatching,
     documents,
     graph,
@@ -340,7 +341,8 @@ def replay_execution(
             and stage.name not in again
         }
         with transitions.locked(child.id) as moves:
-            transitions.take_over(moves, done)
+            notes = {name: {contents.DONE_BY: contents.done_by(done[name])} for name in done}
+            transitions.take_over(moves, done, notes)
         access.audit(
             caller=caller, action="execution.replay", target=str(child.id), of=str(parent.id)
         )

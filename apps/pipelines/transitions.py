@@ -375,12 +375,13 @@ def _again(moves: Moves) -> None:
     moves.touch()
 
 
-def take_over(moves: Moves, done: Mapping[str, Stage]) -> None:
-    """Let stages of a new execution begin where those of another one have ended, by name."""
+def take_over(moves: Moves, done: Mapping[str, Stage], notes: Mapping[str, JSON]) -> None:
+    """Let stages of a new execution begin where those of another one have ended, by name, each with its note."""
     for name, stage in moves.load().items():
         earlier = done.get(name)
         if earlier is not None:
             stage.started_at = earlier.started_at
+            stage.note = notes[name]
             moves.move_stage(stage, StageStatus(earlier.status), outputs=earlier.outputs)
 
 

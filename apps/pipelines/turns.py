@@ -13,7 +13,15 @@ from apps.core.errors import GyozaError
 from apps.core.queue import nudge_on_commit
 from apps.pipelines import expressions, queries, steprun, transitions
 from apps.pipelines.adapters import registry
-from apps.pipelines.adapters.base import AdapterFailed, Call, Delegates, Done, Publishes, Waits
+from apps.pipelines.adapters.base import (
+    AdapterFailed,
+    Call,
+    Delegates,
+    Done,
+    Errand,
+    Publishes,
+    Waits,
+)
 from apps.pipelines.errors import ExpressionFailed
 from apps.pipelines.graph import Decision, decide
 from apps.pipelines.states import ACTIVE, ExecutionStatus, StageStatus
@@ -37,6 +45,9 @@ S = StageStatus
 
 # After how long runs that were asked to stop are asked again.
 STOPPING = timedelta(seconds=5)
+# The note of a stage whose errand is being run, and after how long somebody else may run it, too.
+UNDER_WAY: JSON = {"errand": "under way"}
+PATIENCE = timedelta(seconds=30)
 
 
 class Turn:
@@ -54,6 +65,8 @@ class Turn:
         # Made for all executions of a turn together, when each has said what it needs.
         self.new_runs: list[tuple[LiveStage, RunSpec]] = []
         self.published: list[LiveStage] = []
+        # Run when the turn is committed.
+        self.errands: list[tuple[LiveStage, Errand]] = []
         self.wakes_again = False
 
     @cached_property
@@ -114,7 +127,7 @@ class Turn:
         if not stage.run_ids and stage.items is None:
             if self.execution.cancel_requested_at is not None:
                 self.moves.move_stage(stage, S.CANCELLED, error=self.execution.cancel_reason)
-            else:
+            elif stage.note != UNDER_WAY or (stage.wake_at or self.moves.now) <= self.moves.now:
                 self._perform(step, stage, self._scope(step))
             return
         found = [stage.runs[one] for one in stage.run_ids if one in stage.runs]
@@ -236,6 +249,12 @@ class Turn:
                 if stage.status == S.PENDING:
                     self.moves.move_stage(stage, S.PROCESSING)
                 self.moves.change(stage)
+            case Errand():
+                stage.note, stage.wake_at = UNDER_WAY, self.moves.now + PATIENCE
+                if stage.status == S.PENDING:
+                    self.moves.move_stage(stage, S.PROCESSING)
+                self.moves.change(stage)
+                self.errands.append((stage, outcome))
             case Publishes(message) if message.topic in self.refused:
                 self.moves.move_stage(stage, S.FAILED, error=self.refused[message.topic])
             case Publishes(message):

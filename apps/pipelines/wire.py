@@ -11,7 +11,7 @@ from apps.pipelines import conditions
 from apps.pipelines.states import StageStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from apps.pipelines.models import DeadLetter, Execution, Pipeline, Schedule, Stage, Version
@@ -50,8 +50,10 @@ def version(row: Version) -> dict[str, JSON]:
     }
 
 
-def execution(row: Execution, stages: Sequence[Stage]) -> dict[str, JSON]:
-    """Write an execution with its stages."""
+def execution(
+    row: Execution, stages: Sequence[Stage], objects: Mapping[str, int]
+) -> dict[str, JSON]:
+    """Write an execution with its stages; `objects` says how many each step's stage holds, if it does."""
     return {
         "id": str(row.id),
         "pipeline_id": row.pipeline_id,
@@ -71,7 +73,7 @@ def execution(row: Execution, stages: Sequence[Stage]) -> dict[str, JSON]:
         "root_correlation_id": row.root_correlation_id,
         "metadata": row.metadata,
         "error_info": row.error_info,
-        "stages": [stage(one) for one in stages],
+        "stages": [stage(one, objects.get(one.name, 0)) for one in stages],
     }
 
 
@@ -86,7 +88,7 @@ def phase(row: Execution) -> str:
     return "cancelling" if row.cancel_requested_at is not None else "running"
 
 
-def stage(row: Stage) -> dict[str, JSON]:
+def stage(row: Stage, objects: int) -> dict[str, JSON]:
     """Write a stage."""
     return {
         "name": row.name,
@@ -94,7 +96,7 @@ def stage(row: Stage) -> dict[str, JSON]:
         "started_at": moment(row.started_at),
         "completed_at": moment(row.completed_at),
         "attempts": row.attempts,
-        "objects": 0,
+        "objects": objects,
         "run_ids": [str(run_id) for run_id in row.run_ids],
         "error": row.error or None,
         "waiting_for": waiting_for(row),

@@ -27,7 +27,12 @@ class Key:
 
 def read_key(raw: bytes) -> Key:
     """Read a key from a raw path, percent-encoded as it came. Raises Invalid for what can't be one."""
-    execution, _, name = _decoded(raw).partition("/")
+    return plain_key(_decoded(raw))
+
+
+def plain_key(text: str) -> Key:
+    """Read a key as answers have it, not encoded. Raises Invalid for what can't be one."""
+    execution, _, name = text.partition("/")
     _check_segment(execution)
     check_name(name)
     return Key(execution, name)

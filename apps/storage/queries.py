@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django.db.models import Min, Q
 
 from apps.core import clock
-from apps.storage import attempts
+from apps.storage import attempts, blobs, keys
 from apps.storage.errors import ExecutionNotFound, ObjectNotFound
-from apps.storage.models import Object, Space
+from apps.storage.models import Object, Space, StageTotal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from apps.access.auth import Caller
+    from apps.storage.blobs import Readable
     from apps.storage.keys import Key
 
 
@@ -70,6 +72,11 @@ def first_opened_at(execution_ids: Collection[UUID]) -> datetime:
     return first or clock.now()
 
 
+def key_of(text: str) -> Key:
+    """Read a key as answers have it. Raises Invalid."""
+    return keys.plain_key(text)
+
+
 def get_object(*, key: Key, caller: Caller) -> Object:
     """Return an object by its key. Raises ExecutionNotFound, ObjectNotFound."""
     space = get_space(named=key.execution, caller=caller)
@@ -83,6 +90,38 @@ def sums_of_run(run_id: UUID, *, execution_id: UUID) -> dict[str, str]:
     """Return the SHA-256 of each object that a run has written, by name."""
     rows = Object.objects.filter(space_id=execution_id, run_id=run_id)
     return dict(rows.values_list("name", "sha256"))
+
+
+def read_object(*, key: Key, caller: Caller, most: int) -> tuple[Object, bytes]:
+    """Return an object and its content, of which `most` bytes. Raises ExecutionNotFound, ObjectNotFound, Unavailable."""
+    found = get_object(key=key, caller=caller)
+    while True:
+        try:
+            with closing(blobs.open_at(found.blob, 0)) as opened, blobs.errors_translated():
+                return found, _begin(opened, min(most, found.content_length))
+        except blobs.BlobGone:
+            # Replaced or deleted since it was looked up; but what is still so has lost its content.
+            again = get_object(key=key, caller=caller)
+            if again.blob == found.blob:
+                raise ObjectNotFound(f"the content of {found.key} has gone") from None
+            found = again
+
+
+def _begin(opened: Readable, length: int) -> bytes:
+    pieces: list[bytes] = []
+    while length > 0 and (piece := opened.read(length)):
+        pieces.append(piece)
+        length -= len(piece)
+    return b"".join(pieces)
+
+
+def counts_by_stage(execution_ids: Collection[UUID]) -> dict[UUID, dict[str, int]]:
+    """Return how many objects each stage of these executions holds, by execution and stage, in one query."""
+    found: dict[UUID, dict[str, int]] = {}
+    rows = StageTotal.objects.filter(space_id__in=execution_ids, count__gt=0)
+    for space_id, stage, count in rows.values_list("space_id", "stage", "count"):
+        found.setdefault(space_id, {})[stage] = count
+    return found
 
 
 def _named(named: str) -> Q:

@@ -199,6 +199,14 @@ def upload(content: Incoming) -> Uploaded:
     return Uploaded(name, content.length, content.sha256)
 
 
+def upload_bytes(content: bytes, *, name: str) -> Uploaded:
+    """Do as `upload` for content in memory that is to be an object of this name. Raises Invalid, TooLarge, too."""
+    keys.check_name(name)
+    with Incoming() as incoming:
+        incoming.add(content)
+        return upload(incoming)
+
+
 def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[Object, str | None]:
     """Make uploaded content an object and tell it, as the last step of the caller's transaction.
 

@@ -78,14 +78,33 @@ class Publishes:
     message: NewEvent
 
 
-Outcome = Done | Waits | Delegates | Publishes
+class Errand(ABC):
+    """The step needs what is outside of the database, for a moment: done when the turn is committed, not in it.
+
+    It may be run more than once, by processes that die or are slow; one of them settles it.
+    """
+
+    @abstractmethod
+    def run(self) -> Any:
+        """Do it, outside of any transaction, and return what it has brought. Raises AdapterFailed."""
+
+    @abstractmethod
+    def settle(self, brought: Any) -> dict[str, JSON]:
+        """Return the outputs, in the transaction that completes the step and does nothing else. Raises AdapterFailed."""
+
+    @abstractmethod
+    def give_up(self, brought: Any) -> None:
+        """Undo what `run` did: the step is not completed by it."""
+
+
+Outcome = Done | Waits | Delegates | Publishes | Errand
 
 
 class Adapter(ABC):
     """One kind of built-in step.
 
     `perform` runs inside the transaction that moves the execution: what it writes is committed with the step, or
-    not at all, so it happens once. It must not leave the database; what does is delegated to a run.
+    not at all, so it happens once. It must not leave the database; what does is an errand, or delegated to a run.
     """
 
     # The name in documents, and the specs of its inputs as op definitions have them (runs.md §1).

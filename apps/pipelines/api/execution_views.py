@@ -11,7 +11,7 @@ from apps.core.api.bodies import read_nothing, read_reason
 from apps.core.api.creation import answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
-from apps.pipelines import documents, queries, services, wire
+from apps.pipelines import contents, documents, queries, services, wire
 from apps.pipelines.api import requests
 from apps.pipelines.api.serializers import (
     DagSerializer,
@@ -64,8 +64,7 @@ class ExecutionListView(ApiView):
         rows, total = queries.executions_page(
             caller=caller_of(request), statuses=statuses, limit=limit, offset=offset, **wanted
         )
-        stages = queries.stages_by_execution(rows)
-        shown = ExecutionSerializer([(row, stages[row.id]) for row in rows], many=True)
+        shown = ExecutionSerializer(contents.whole(rows), many=True)
         return Response(
             {
                 "total": total,
@@ -173,4 +172,4 @@ class StageApproveView(ApiView):
 
 
 def _shown(row: Execution) -> Any:
-    return ExecutionSerializer((row, queries.stages_by_execution([row])[row.id])).data
+    return ExecutionSerializer(contents.whole([row])[0]).data

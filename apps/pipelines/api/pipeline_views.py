@@ -12,7 +12,7 @@ from apps.core.api.pagination import decode_cursor, encode_cursor
 from apps.core.api.parameters import Parameters
 from apps.core.api.parsers import StrictJSONParser, YAMLParser
 from apps.core.api.views import ApiView
-from apps.pipelines import queries, services
+from apps.pipelines import contents, queries, services
 from apps.pipelines.api import requests
 from apps.pipelines.api.serializers import (
     ExecutionCreateSerializer,
@@ -185,8 +185,7 @@ class PipelineRunView(ApiView):
                 tag=wanted.tag,
                 metadata=wanted.metadata,
             )
-            stages = queries.stages_by_execution([execution])[execution.id]
-            return 201, ExecutionSerializer((execution, stages)).data
+            return 201, ExecutionSerializer(contents.whole([execution])[0]).data
 
         return answer_once(request, once=access.once, create=create)
 

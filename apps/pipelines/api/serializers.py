@@ -123,7 +123,7 @@ class StageSerializer(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     completed_at = serializers.DateTimeField(allow_null=True)
     attempts = serializers.IntegerField()
-    objects = serializers.IntegerField()
+    objects = serializers.IntegerField(help_text="That its stage holds.")
     run_ids = serializers.ListField(child=serializers.UUIDField())
     error = serializers.CharField(allow_null=True)
     waiting_for = serializers.CharField(allow_null=True)
@@ -150,7 +150,9 @@ class ExecutionSerializer(serializers.Serializer[Any]):
     error_info = serializers.DictField(allow_null=True)
     stages = StageSerializer(many=True)
 
-    def to_representation(self, instance: tuple[Execution, list[Stage]]) -> dict[str, JSON]:
+    def to_representation(
+        self, instance: tuple[Execution, list[Stage], dict[str, int]]
+    ) -> dict[str, JSON]:
         return wire.execution(*instance)
 
 

@@ -10,10 +10,13 @@ from apps.pipelines.models import Execution, Stage
 from apps.runs import transitions as run_moves
 from apps.runs.models import Run
 from apps.runs.states import RunState
+from tests.contract.storage.conftest import place
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from uuid import UUID
+
+__all__ = ["place"]
 
 
 @pytest.fixture(autouse=True)
