@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from apps.pipelines import documents, queries
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from apps.pipelines.models import Execution
-    from apps.storage.keys import Key
 
 # In the note of a stage that a replay has not done again: the execution that has done it.
 DONE_BY = "done_by"
@@ -42,13 +40,14 @@ def done_by(stage: Stage) -> str:
     return str(earlier or stage.execution_id)
 
 
-def earlier_key(execution: Execution, key: Key) -> Key | None:
+def earlier_key(execution: Execution, key: str) -> str | None:
     """Return where an object of a stage is that a replay has taken over; None if it is not of such a stage."""
-    if key.execution not in {str(execution.id), execution.tag}:
+    named, _, name = key.partition("/")
+    if named not in {str(execution.id), execution.tag}:
         return None
     taken_over = Stage.objects.filter(execution_id=execution.id, note__has_key=DONE_BY)
     by_step = {stage.name: done_by(stage) for stage in taken_over}
     for step in documents.plan_of(execution.document).steps:
-        if step.name in by_step and key.name.startswith(f"{step.stage}/"):
-            return replace(key, execution=by_step[step.name])
+        if step.name in by_step and name.startswith(f"{step.stage}/"):
+            return f"{by_step[step.name]}/{name}"
     return None

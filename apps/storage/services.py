@@ -144,8 +144,8 @@ def incoming() -> Incoming:
     return Incoming()
 
 
-def file_of_run(*, stage: str, path: str, run_id: UUID) -> NewObject:
-    """Return what is said of a file that an op has left below its stage; its type is told by its name."""
+def file_of_stage(*, stage: str, path: str, run_id: UUID | None) -> NewObject:
+    """Return what is said of a file that a step has left below its stage; its type is told by its name."""
     return NewObject(
         name=f"{stage}/{path}",
         stage=stage,

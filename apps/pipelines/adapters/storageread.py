@@ -51,17 +51,18 @@ class _Read(Errand):
         pass
 
     def _found(self) -> tuple[Object, bytes]:
-        key = storage.key_of(self._key)
-        maker = Caller(
-            name="pipeline", scopes=frozenset(), prefixes=tuple(self._execution.prefixes)
-        )
         try:
-            return storage.read_object(key=key, caller=maker, most=MOST_BYTES)
+            return self._read(self._key)
         except NotFound:
-            earlier = contents.earlier_key(self._execution, key)
+            earlier = contents.earlier_key(self._execution, self._key)
             if earlier is None:
                 raise
-            return storage.read_object(key=earlier, caller=maker, most=MOST_BYTES)
+            return self._read(earlier)
+
+    def _read(self, key: str) -> tuple[Object, bytes]:
+        prefixes = tuple(self._execution.prefixes)
+        maker = Caller(name="pipeline", scopes=frozenset(), prefixes=prefixes)
+        return storage.read_object(key=storage.key_of(key), caller=maker, most=MOST_BYTES)
 
 
 def _content(content: bytes) -> dict[str, JSON]:

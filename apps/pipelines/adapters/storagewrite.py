@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import mimetypes
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -34,17 +34,15 @@ class StorageWrite(Adapter):
         "path": required("string", "Below the step's stage."),
         "content": optional("string", description="Text; or `content_base64`."),
         "content_base64": optional("string", description="Bytes."),
-        "content_type": optional("string", description="Guessed by the path without it."),
+        "content_type": optional("string", description="Told by the path without it."),
     }
 
     def perform(self, call: Call) -> Errand:
         """Say what is to be stored."""
         inputs = call.inputs
-        new = storage.NewObject(
-            name=f"{call.stage}/{inputs['path']}",
-            stage=call.stage,
-            content_type=inputs["content_type"] or _guessed(inputs),
-        )
+        new = storage.file_of_stage(stage=call.stage, path=inputs["path"], run_id=None)
+        if inputs["content_type"]:
+            new = replace(new, content_type=inputs["content_type"])
         return _Write(call.execution.id, new, _content(inputs))
 
 
@@ -79,10 +77,3 @@ def _content(inputs: Any) -> bytes:
         return base64.b64decode(encoded, validate=True)
     except (binascii.Error, ValueError) as exc:
         raise AdapterFailed(f"content_base64 is not base64: {exc}") from exc
-
-
-def _guessed(inputs: Any) -> str:
-    guessed, encoding = mimetypes.guess_type(inputs["path"])
-    if guessed is not None and encoding is None:
-        return guessed
-    return "text/plain" if inputs["content"] is not None else "application/octet-stream"

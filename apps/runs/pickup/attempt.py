@@ -201,7 +201,7 @@ class Pickup:
     def _store(self, found: Found, *, is_last: bool) -> bool:
         if not (is_last or files.is_closed(found.file)):
             return False
-        new = storage.file_of_run(stage=self._stage, path=found.path, run_id=self._claim.run_id)
+        new = storage.file_of_stage(stage=self._stage, path=found.path, run_id=self._claim.run_id)
         with storage.incoming() as content:
             while piece := os.read(found.file, _PIECE_BYTES):
                 content.add(piece)
