@@ -11,10 +11,11 @@ from apps.storage import keys
 from apps.storage.models import Object, StageTotal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from apps.storage.models import Space
 
+_AT_A_TIME = 500
 # Behind every name: none is longer, and no character is higher.
 _BEHIND_ALL = "\U0010ffff" * (keys.MAX_KEY_BYTES // 4)
 
@@ -65,6 +66,18 @@ def page(space: Space, wanted: Wanted) -> Page:
     if known is None:
         known = sql.run("storage/count_objects", **filters).rows[0]["total"]
     return Page(_objects(rows), [], known)
+
+
+def walk(space: Space, *, prefix: str = "", stage: str | None = None) -> Iterator[Object]:
+    """Yield all objects that a list without limits would show, by name; those that come meanwhile if they are behind."""
+    low = _narrowed(prefix, stage)
+    if low is None:
+        return
+    rows = Object.objects.filter(space=space, name__lt=_behind(low)).order_by("name")
+    found = list(rows.filter(name__gte=low)[:_AT_A_TIME])
+    while found:
+        yield from (one for one in found if stage is None or f"{one.stage}/".startswith(stage))
+        found = list(rows.filter(name__gt=found[-1].name)[:_AT_A_TIME])
 
 
 def _level(wanted: Wanted, filters: dict[str, Any], known: int | None) -> Page:

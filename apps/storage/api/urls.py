@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.urls import path, register_converter
 
 from apps.core.api.slashes import slashed
-from apps.storage.api import listing_views, objects
+from apps.storage.api import archives, listing_views, objects
 
 
 class KeyConverter:
@@ -25,6 +25,9 @@ register_converter(KeyConverter, "key")
 app_name = "storage"
 
 urlpatterns = [
+    slashed(
+        "api/v1/storage/archive/<str:execution>", archives.ArchiveView.as_view(), name="archive"
+    ),
     slashed("api/v1/storage/objects", listing_views.ObjectListView.as_view(), name="object-list"),
     slashed(
         "api/v1/storage/objects/<key:key>/metadata",

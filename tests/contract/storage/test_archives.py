@@ -1,0 +1,75 @@
+"""GET /api/v1/storage/archive/{execution}: many objects as one ZIP."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import Any
+
+import pytest
+
+from apps.access.auth import ANONYMOUS
+from apps.storage import archive, services
+from apps.storage.keys import Key
+from apps.storage.models import Object
+from tests.contract.storage.conftest import malformed, refused
+from tests.object_client import call, put
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+URL = "/api/v1/storage/archive"
+CONTENT = {"boost/a.txt": b"a", "boost/deep/b.bin": bytes(range(256)) * 3000, "other/é.txt": b""}
+
+
+@pytest.fixture
+def filled(opened):
+    """Return the id of an execution, tagged `full`, with objects."""
+    execution = opened(tag="full")
+    for name, content in CONTENT.items():
+        put(f"{execution}/{name}".replace("é", "%C3%A9"), content)
+    return execution
+
+
+def unpacked(content: bytes) -> dict[str, bytes]:
+    with zipfile.ZipFile(io.BytesIO(content)) as found:
+        assert found.testzip() is None
+        return {name: found.read(name) for name in found.namelist()}
+
+
+def test_it_holds_all_that_an_execution_has_written(filled):
+    answer = call("GET", f"{URL}/{filled}")
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/zip"
+    assert answer.headers["content-disposition"] == "attachment; filename*=UTF-8''full.zip"
+    assert unpacked(answer.content) == CONTENT
+    assert unpacked(call("GET", f"{URL}/full/").content) == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ("stage=boost", ["boost/a.txt", "boost/deep/b.bin"]),
+        ("stage=boost/deep", []),
+        ("prefix=boost/deep/", ["boost/deep/b.bin"]),
+        ("stage=other&prefix=boost", []),
+        ("prefix=nothing", []),
+    ],
+)
+def test_it_holds_a_stage_or_a_folder(filled, query, names):
+    assert sorted(unpacked(call("GET", f"{URL}/full?{query}").content)) == names
+
+
+def test_who_may_have_it(filled, reader, stranger):
+    assert call("GET", f"{URL}/full", key=reader).status == 200
+    refused(call("GET", f"{URL}/full", key=stranger), 404, "execution_not_found")
+    refused(call("GET", f"{URL}/full"), 401, "unauthorized")
+    refused(call("GET", f"{URL}/nobody", key=reader), 404, "execution_not_found")
+    assert malformed(call("GET", f"{URL}/full?stage=%00", key=reader)) == ["query", "stage"]
+
+
+def test_what_changes_meanwhile_is_old_or_new_or_left_out(filled, owner):
+    looked_up: list[Any] = list(Object.objects.order_by("name"))
+    put(f"{filled}/boost/a.txt", b"newer", key=owner)
+    services.delete_object(key=Key("full", "other/é.txt"), caller=ANONYMOUS)
+    found = unpacked(b"".join(archive.pieces(looked_up)))
+    assert found == {"boost/a.txt": b"newer", "boost/deep/b.bin": CONTENT["boost/deep/b.bin"]}
