@@ -76,10 +76,12 @@ def test_2000_messages_start_one_execution_each_while_workers_are_killed(gyoza):
         for publisher in publishers:
             publisher.join()
         gyoza.wait_for(lambda: ended() == PUBLISHERS * MESSAGES, "all executions end", 180)
-        rows = link.execute("SELECT status, trigger FROM pipelines_execution").fetchall()
-    taken = Counter(tuple(json.loads(trigger)["data"]) for _, trigger in rows)
+        rows = link.execute(
+            "SELECT status, error_info ->> 'message', trigger FROM pipelines_execution"
+        ).fetchall()
+    taken = Counter(tuple(json.loads(trigger)["data"]) for _, _, trigger in rows)
     assert taken == Counter((p, n) for p in range(PUBLISHERS) for n in range(MESSAGES))
-    assert {status for status, _ in rows} == {"completed"}
+    assert Counter((status, error) for status, error, _ in rows) == {("completed", None): 2000}
     counted = gyoza.get("/api/v1/events/orders/status")
     assert (counted["received"], counted["started"]) == (2000, 2000)
 

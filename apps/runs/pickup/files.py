@@ -48,23 +48,27 @@ class Found(NamedTuple):
 
 
 def find_changed(directory: Path, known: Mapping[str, Stamp]) -> Iterator[Found]:
-    """Yield the regular files below a directory that are not as they are known, in the order of their names."""
-    for folder, folders, names, at in os.fwalk(directory, onerror=None, follow_symlinks=False):
-        folders.sort()
-        below = os.path.relpath(folder, directory)
-        for name in sorted(names):
-            if name.startswith(UNFINISHED):
-                continue
-            path = name if below == "." else f"{below}/{name}"
-            with contextlib.suppress(OSError):
-                if _is_known(name, at, known.get(path)):
+    """Yield the regular files below a directory that are not as they are known, in the order of their names.
+
+    There are none in one that does not exist, yet or any more.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        for folder, folders, names, at in os.fwalk(directory, onerror=None, follow_symlinks=False):
+            folders.sort()
+            below = os.path.relpath(folder, directory)
+            for name in sorted(names):
+                if name.startswith(UNFINISHED):
                     continue
-                file = os.open(name, _FLAGS, dir_fd=at)
-                try:
-                    if stat.S_ISREG(os.fstat(file).st_mode):
-                        yield Found(path, file, Stamp.of(file))
-                finally:
-                    os.close(file)
+                path = name if below == "." else f"{below}/{name}"
+                with contextlib.suppress(OSError):
+                    if _is_known(name, at, known.get(path)):
+                        continue
+                    file = os.open(name, _FLAGS, dir_fd=at)
+                    try:
+                        if stat.S_ISREG(os.fstat(file).st_mode):
+                            yield Found(path, file, Stamp.of(file))
+                    finally:
+                        os.close(file)
 
 
 def is_closed(file: int) -> bool:
