@@ -141,7 +141,7 @@ def follow(
     count: int,
     expected: int,
     ready: Event,
-    found: Queue[Any][Any],
+    found: Queue[Any],
 ) -> None:
     raise_file_limit()
     found.put(uvloop.run(_follow(url, executions, count, expected, ready)))

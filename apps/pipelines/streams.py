@@ -98,12 +98,13 @@ class ExecutionLog:
     news = topics.channel(EVENTS_TOPIC)
     ends = CHANNEL
 
-    async def read(self, after: int, limit: int) -> Page:
-        """Return what the log tells of all executions after a position."""
+    async def read(self, after: int, limit: int, only: Collection[str] | None = None) -> Page:
+        """Return what the log tells after a position, of all executions or of some."""
         page = await topics.read_after_async(EVENTS_TOPIC, after, limit)
         if page is None:
             return Page([], after, has_more=False)
-        return Page([_told(record) for record in page.records], page.next_after, page.has_more)
+        events = [_told(one) for one in page.records if only is None or _channel(one) in only]
+        return Page(events, page.next_after, page.has_more)
 
     async def ended(self, channels: Collection[str]) -> Collection[str]:
         """Return the executions of which all is told: their end is in the log with its event, or they are gone."""
@@ -118,11 +119,15 @@ class ExecutionLog:
 _EVENTS = ExecutionLog()
 
 
+def _channel(record: Stored) -> str:
+    return (record.tag or "").removeprefix(_TAG)
+
+
 def _told(record: Stored) -> _Told:
     event = _read_event(record.data)
     kind = KINDS[event.type.partition(".")[2]]
     return _Told(
-        channel=(record.tag or "").removeprefix(_TAG),
+        channel=_channel(record),
         id=record.seq,
         frame=kind.frame(record.data.encode(), id=str(event.id)),
         event_id=event.id,

@@ -6,7 +6,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from django.db.models import Min, Q
+from django.db.models import Count, Max, Min, Q
 
 from apps.core import clock
 from apps.storage import attempts, blobs, keys
@@ -65,11 +65,12 @@ def find_spaces(*, named: Sequence[str], caller: Caller) -> list[Space]:
     return found
 
 
-def first_opened_at(execution_ids: Collection[UUID]) -> datetime:
-    """Return when the first of these executions began."""
-    found = Space.objects.filter(pk__in=execution_ids).aggregate(first=Min("created_at"))
-    first: datetime | None = found["first"]
-    return first or clock.now()
+def lifetime(execution_ids: Collection[UUID]) -> tuple[datetime, datetime | None]:
+    """Return when the first of these executions began, and when the last one ended; None if one is still written to."""
+    found = Space.objects.filter(pk__in=execution_ids).aggregate(
+        first=Min("created_at"), last=Max("closed_at"), open=Count("pk", filter=Q(closed_at=None))
+    )
+    return found["first"] or clock.now(), None if found["open"] else found["last"]
 
 
 def key_of(text: str) -> Key:

@@ -33,13 +33,14 @@ class MemoryLog:
         self.reads = 0
         self._random = random
 
-    async def read(self, after: int, limit: int) -> Page:
+    async def read(self, after: int, limit: int, only: Collection[str] | None = None) -> Page:
         self.reads += 1
         await self.pause()
         found = self.events[after : after + limit]
         has_more = len(self.events) > after + limit
         await self.pause()
-        return Page(found, after + len(found), has_more)
+        told = [event for event in found if only is None or event.channel in only]
+        return Page(told, after + len(found), has_more)
 
     async def ended(self, channels: Collection[str]) -> Collection[str]:
         await self.pause()

@@ -33,8 +33,8 @@ class Log(Protocol):
     news: str
     ends: str
 
-    async def read(self, after: int, limit: int) -> Page:
-        """Return at most `limit` events of all channels after a position."""
+    async def read(self, after: int, limit: int, only: Collection[str] | None = None) -> Page:
+        """Look at what `limit` events tell after a position, and return those of the channels `only`, or all of them."""
 
     async def ended(self, channels: Collection[str]) -> Collection[str]:
         """Return those of the channels on which all has been told that ever will be."""

@@ -41,6 +41,8 @@ class Terms(NamedTuple):
     seconds: float = float("inf")
     # Don't end when the channels have.
     keep_open: bool = False
+    # All channels have ended, and have told nothing behind this position.
+    until: int | None = None
 
 
 def follow_log(source: Log, start: Start, terms: Terms, *, opening: bytes) -> AsyncIterator[bytes]:
@@ -101,6 +103,8 @@ class _Relayed:
     async def _read(self) -> Step:
         if time.monotonic() >= self._ends_at:
             return Step([end_of("timeout")], is_over=True)
+        if self._terms.until is not None and self._after >= self._terms.until:
+            return Step([end_of("all_terminal")], is_over=True)
         if self._relay is None or self._after < self._until:
             try:
                 return await self._catch_up()
@@ -117,9 +121,9 @@ class _Relayed:
         return Step(found)
 
     async def _catch_up(self) -> Step:
-        read = partial(self._log.read, self._after, _PER_STEP)
+        read = partial(self._log.read, self._after, _PER_STEP, self.channels)
         if self._relay is None:
-            page = await relay.of(self._log).share(self._after, read)
+            page = await relay.of(self._log).share((self._after, self.channels), read)
         else:
             # Not shared: what was begun before it joined may end before what it is told begins.
             page = await read()
@@ -132,9 +136,7 @@ class _Relayed:
             # Joined before this was read: what came after it is being told. A log that begins anew has no such position.
             self._until = min(self._until, self._after)
         found = [
-            event.frame
-            for event in page.events
-            if event.channel in self.channels and self._terms.wants(event) and self._is_new(event)
+            event.frame for event in page.events if self._terms.wants(event) and self._is_new(event)
         ]
         return Step(found, has_more=True)
 

@@ -65,12 +65,13 @@ class EventLog(StorageBase):  # type: ignore[misc]  # the library has no types
 
     # --- for streams ------------------------------------------------------------------------------
 
-    async def read(self, after: int, limit: int) -> Page:
-        """Return the next events of all executions after a position."""
+    async def read(self, after: int, limit: int, only: Collection[str] | None = None) -> Page:
+        """Return the next events after a position, of all executions or of some."""
         page = await topics.read_after_async(EVENTS_TOPIC, after, limit)
         if page is None:
             return Page([], after, has_more=False)
-        events = [event for event in map(_event, page.records) if event is not None]
+        wanted = page.records if only is None else [one for one in page.records if one.tag in only]
+        events = [event for event in map(_event, wanted) if event is not None]
         return Page(events, page.next_after, page.has_more)
 
     async def ended(self, channels: Collection[str]) -> Collection[str]:
@@ -112,8 +113,8 @@ class EventLog(StorageBase):  # type: ignore[misc]  # the library has no types
         found: list[Event] = []
         page = Page([], await self.find(last_id), has_more=True)
         while page.has_more and len(found) < limit:
-            page = await self.read(page.after, _PAGE)
-            found += [one for one in page.events if one.channel == channel and one.id > last_id]
+            page = await self.read(page.after, _PAGE, [channel])
+            found += [one for one in page.events if one.id > last_id]
         return found[:limit]
 
 

@@ -18,6 +18,7 @@ from apps.storage.eventstream.channels import execution_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from datetime import datetime
 
     from django.http import HttpRequest
 
@@ -29,6 +30,8 @@ RETRY_MS = 3000
 _OPENING = frames.comment("storage events") + frames.retry(RETRY_MS)
 # By so much the clocks of two machines may differ: that of who opened a space, and that of who wrote there first.
 _SKEW = timedelta(minutes=1)
+# Who ends an execution notes the time, then waits for those who are writing.
+_LONGEST_WRITE = timedelta(minutes=10)
 
 
 async def open_stream(request: HttpRequest, caller: Caller, wanted: Wanted) -> AsyncIterator[bytes]:
@@ -41,26 +44,40 @@ async def open_stream(request: HttpRequest, caller: Caller, wanted: Wanted) -> A
         {"caller": caller, "executions": wanted.executions},
     )
     log: EventLog = get_storage()
+    start, until = await _span(log, wanted, channels)
     return follow_log(
         log,
-        await _start(log, wanted, channels),
+        start,
         Terms(
             channels=frozenset(channels),
             wants=wanted.only.matches,
             seconds=wanted.seconds,
             keep_open=wanted.keep_open,
+            until=until,
         ),
         opening=_OPENING,
     )
 
 
-async def _start(log: EventLog, wanted: Wanted, channels: set[str]) -> Start:
-    if wanted.seen is not None:
-        # All who were at a process that has died come at once, with the same few ids.
-        find = partial(log.find, wanted.seen)
-        return Start(await relay.of(log).share(("find", wanted.seen), find), wanted.seen)
-    if not wanted.replay:
-        return await log.newest()
+async def _span(log: EventLog, wanted: Wanted, channels: set[str]) -> tuple[Start, int | None]:
+    """Return where a stream begins, and where it ends if that is known: what is in between may be a part of a huge log."""
+    if wanted.seen is None and not wanted.replay:
+        return await log.newest(), None
     executions = [one for one in map(execution_of, channels) if one is not None]
-    opened_at = await in_own_thread(queries.first_opened_at, executions)
-    return Start(await log.find(clock.milliseconds(opened_at - _SKEW) << 80), 0)
+    opened_at, closed_at = await in_own_thread(queries.lifetime, executions)
+    seen = wanted.seen or 0
+    after = await _find(log, max(seen, _id_at(opened_at - _SKEW)))
+    if closed_at is None or wanted.keep_open:
+        return Start(after, seen), None
+    # Not shared: a search that was begun before all had ended may stop before the last event.
+    return Start(after, seen), await log.find(_id_at(closed_at + _SKEW + _LONGEST_WRITE))
+
+
+async def _find(log: EventLog, event_id: int) -> int:
+    # All who were at a process that has died come at once, with the same few ids.
+    return await relay.of(log).share(("find", event_id), partial(log.find, event_id))
+
+
+def _id_at(moment: datetime) -> int:
+    """Return an id below all that are made at a moment or later."""
+    return clock.milliseconds(moment) << 80

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import re
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 from uuid import UUID
 
 import pytest
+import time_machine
 from django.db import transaction
 
-from apps.core import lifespan
+from apps.core import clock, lifespan
+from apps.core.sse import relayed
 from apps.core.sse.stream import follow_source
 from apps.core.threads import in_own_thread
-from apps.topics import eviction
+from apps.topics import eviction, queries
 from apps.topics.models import Topic
 from tests import aio
 from tests.asgi_client import opened as open_url
@@ -376,6 +379,34 @@ def test_an_id_that_retention_has_overtaken_goes_on_at_what_is_left(execution):
         eviction.evict(log.get().pk)
     rest = aio.run(told(execution, headers={"last_event_id": everything[0].id}))
     assert names(rest) == ["s/3", "s/4", "s/5"]
+
+
+def test_a_replay_of_the_past_reads_no_more_of_the_log_than_it_lived_through(monkeypatch):
+    early, other = open_space(), open_space()
+    write(early, "s/a", "s/b")
+    write(other, "s/x")
+    close_spaces(early)
+    later = clock.now() + timedelta(hours=1)
+    with time_machine.travel(later, tick=False):
+        write(other, *(f"s/{number}" for number in range(40)))
+        write(late := open_space(), "s/late")
+        close_spaces(late)
+    looked_at: list[str] = []
+    read = queries.read_after_async
+
+    async def noted(topic: str, after: int, limit: int) -> Any:
+        page = await read(topic, after, limit)
+        if limit > 1 and page is not None:
+            looked_at.extend(record.data for record in page.records)
+        return page
+
+    monkeypatch.setattr(queries, "read_after_async", noted)
+    monkeypatch.setattr(relayed, "_PER_STEP", 2)
+    assert names(aio.run(told(late, replay="true"))) == ["s/late"]
+    assert len(looked_at) == 41
+    looked_at.clear()
+    assert names(aio.run(told(early, replay="true"))) == ["s/a", "s/b"]
+    assert len(looked_at) == 4
 
 
 def test_a_replay_goes_on_with_what_is_written(execution):

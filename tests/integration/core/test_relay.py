@@ -7,9 +7,10 @@ import random
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
-from apps.core.sse import relay, relayed
+from apps.core.sse import frames, relay, relayed
 from apps.core.sse.relayed import Start, Terms, follow_log
 from tests import aio
 from tests.fakes.memory_log import MemoryLog
@@ -209,6 +210,51 @@ def test_a_fault_of_the_log_ends_the_streams_with_it():
         log = Broken()
         with pytest.raises(KeyError):
             await heard(log, "a")
+        await relay.close()
+
+    aio.run(scene())
+
+
+def test_postgres_is_waited_for(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(relay, "BLIND_SECONDS", 0)
+
+    class Shaky(MemoryLog):
+        is_away = False
+        failures = 0
+
+        async def ended(self, channels: Any) -> Any:
+            if self.is_away:
+                self.failures += 1
+                raise psycopg.OperationalError("away")
+            return await super().ended(channels)
+
+    async def scene() -> None:
+        log = Shaky()
+        stream = asyncio.create_task(heard(log, "a"))
+        while not log_is_joined(log):
+            await asyncio.sleep(0)
+        log.is_away = True
+        log.write("a", "a")
+        log.close("a")
+        while not log.failures:
+            await asyncio.sleep(0)
+        log.write("b")
+        log.is_away = False
+        assert await stream == ([1, 2], ALL_TERMINAL)
+        await relay.close()
+
+    aio.run(scene())
+
+
+def test_a_stream_whose_past_cannot_be_read_says_so():
+    class Away(MemoryLog):
+        async def read(self, *args: Any) -> Any:
+            raise psycopg.OperationalError("away")
+
+    async def scene() -> None:
+        async with aclosing(follow(Away(), "a")) as stream:
+            told = b"".join([part async for part in stream])
+        assert told == frames.database_away()
         await relay.close()
 
     aio.run(scene())
