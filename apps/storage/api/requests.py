@@ -27,6 +27,8 @@ OBJECTS = b"/api/v1/storage/objects/"
 MAX_METADATA_BYTES = 8 * 1024
 MAX_TYPE_BYTES = 255
 _META = "x-meta-"
+# What curl says of any data unless it is told otherwise.
+_UNSAID = "application/x-www-form-urlencoded"
 PIECE_BYTES = 1024 * 1024
 _TYPE = re.compile(
     r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;\s*[\w!#$&^.+-]+=(\"[^\"\\\x00-\x1f\x7f]*\"|[\w!#$&^.+-]+))*",
@@ -150,7 +152,7 @@ def _is_first(condition: str | None) -> bool:
 
 
 def _content_type(given: str | None, name: str) -> str:
-    if not given:
+    if not given or given.strip() == _UNSAID:
         return keys.type_of(name)
     if len(given) > MAX_TYPE_BYTES or not _TYPE.fullmatch(given.strip()):
         raise _wrong("Content-Type", "must be a media type")

@@ -116,6 +116,8 @@ def test_only_the_first_write_is_wanted(execution):
 def test_a_type_is_guessed_if_none_is_given(execution):
     assert put(f"{execution}/s/a.json").json()["content_type"] == "application/json"
     assert put(f"{execution}/s/a").json()["content_type"] == "application/octet-stream"
+    by_curl = put(f"{execution}/s/a.md", content_type="application/x-www-form-urlencoded")
+    assert by_curl.json()["content_type"] == "text/markdown"
 
 
 @pytest.mark.parametrize("given", ["text", "text/", "a b/c", "text/plain; x", "x/" + "y" * 300])
