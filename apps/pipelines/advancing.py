@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from apps.core.errors import NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
-from apps.pipelines import documents, errands, queries, transitions
+from apps.pipelines import documents, errands, livestages, transitions
 from apps.pipelines.states import UNDONE, ExecutionStatus
 from apps.pipelines.steprun import Ops
 from apps.pipelines.turns import Turn
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+    from apps.pipelines.livestages import LiveStage
     from apps.pipelines.models import Execution
     from apps.pipelines.plans import Plan
-    from apps.pipelines.queries import LiveStage
     from apps.pipelines.transitions import Moves
     from apps.runs.services import RunSpec
 
@@ -164,7 +164,9 @@ def _advance_together(
             execution = moves.execution
             if execution.status != ExecutionStatus.RUNNING or execution.is_queued:
                 continue
-            if _is_due_again(moves) or (len(together) > 1 and queries.has_long_trigger(execution)):
+            if _is_due_again(moves) or (
+                len(together) > 1 and livestages.has_long_trigger(execution)
+            ):
                 left.append(_Alone(execution.id))
                 continue
             ready.append((moves, documents.plan_of(execution.document)))

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import msgspec
-from django.db.models import Case, F, Func, IntegerField, OuterRef, Q, Subquery, When
-from django.db.models.functions import Coalesce
+from django.db.models import OuterRef, Q, Subquery
 
-from apps.core import sql
 from apps.core.api.pagination import cut
 from apps.core.errors import NotFound
 from apps.pipelines import documents
 from apps.pipelines.errors import NoSuchVersion
 from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigger, Version
-from apps.pipelines.states import ExecutionStatus, StageStatus
+from apps.pipelines.states import StageStatus
 from apps.runs.models import Run, Worker
 from apps.runs.states import WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
-    from datetime import datetime
+    from collections.abc import Sequence
 
     from django.db.models import QuerySet
 
     from apps.access.auth import Caller
+    from apps.pipelines.livestages import LiveStage
 
 JSON = Any
-
-# Messages up to this are held for all executions of a turn.
-LONG_TRIGGER_BYTES = 64 * 1024
 
 
 # --- pipelines -----------------------------------------------------------------------------------
@@ -135,177 +129,6 @@ def has_runner() -> bool:
 
 
 # --- executions ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class RunOfStage:
-    """A run of an active stage."""
-
-    id: UUID
-    state: str
-    attempt: int
-    error: str
-    has_started: bool
-    outputs: JSON
-
-
-@dataclass(slots=True)
-class LiveStage:
-    """A stage of a locked execution, as moves read and write it."""
-
-    position: int
-    name: str
-    status: StageStatus
-    error: str
-    attempts: int
-    run_ids: list[UUID]
-    items: list[JSON] | None
-    note: JSON
-    wake_at: datetime | None
-    started_at: datetime | None
-    completed_at: datetime | None
-    outputs: JSON
-    runs: dict[UUID, RunOfStage] = field(default_factory=dict)
-    # Whether the stored outputs stay: they are read only where they are needed.
-    keeps_outputs: bool = True
-
-    def row(self) -> dict[str, JSON]:
-        """Return the columns as `write_stages` takes them."""
-        return {
-            "position": self.position,
-            "status": self.status,
-            "outputs": self.outputs,
-            "error": self.error,
-            "attempts": self.attempts,
-            "run_ids": self.run_ids,
-            "items": self.items,
-            "note": self.note,
-            "wake_at": self.wake_at,
-            "started_at": self.started_at,
-            "completed_at": self.completed_at,
-            "keeps_outputs": self.keeps_outputs,
-        }
-
-
-def pending_stage(position: int, name: str) -> LiveStage:
-    """Return a stage that nothing has been done for."""
-    return LiveStage(
-        position=position,
-        name=name,
-        status=StageStatus.PENDING,
-        error="",
-        attempts=0,
-        run_ids=[],
-        items=None,
-        note=None,
-        wake_at=None,
-        started_at=None,
-        completed_at=None,
-        outputs=None,
-        keeps_outputs=False,
-    )
-
-
-def lock_executions(execution_ids: Collection[UUID]) -> list[Execution]:
-    """Lock these executions, oldest first, waiting for whoever is at them; those that are gone are missing."""
-    return _bounded(_lockable(skip_locked=False).filter(pk__in=execution_ids).order_by("pk"))
-
-
-def lock_due(now: datetime, limit: int) -> list[Execution]:
-    """Lock executions that are to be advanced now, longest due first; those somebody else is at are passed over."""
-    rows = _lockable(skip_locked=True).filter(
-        wake_at__lte=now, status=ExecutionStatus.RUNNING, is_queued=False
-    )
-    return _bounded(rows.order_by("wake_at")[:limit])
-
-
-def lock_unpostponed(execution_ids: Collection[UUID]) -> list[UUID]:
-    """Lock those of the executions that run and do not wait for their next try, oldest first; return their ids."""
-    rows = Execution.objects.select_for_update(no_key=True).filter(
-        pk__in=execution_ids, status=ExecutionStatus.RUNNING, retry_at__isnull=True
-    )
-    return list(rows.order_by("pk").values_list("pk", flat=True))
-
-
-def _lockable(*, skip_locked: bool) -> QuerySet[Any]:
-    size = Func(F("trigger"), function="octet_length", output_field=IntegerField())
-    rows = Execution.objects.select_for_update(no_key=True, skip_locked=skip_locked)
-    return rows.defer("trigger").annotate(
-        trigger_bytes=Coalesce(size, 0),
-        short_trigger=Case(When(trigger_bytes__lte=LONG_TRIGGER_BYTES, then=F("trigger"))),
-    )
-
-
-def _bounded(rows: QuerySet[Any]) -> list[Execution]:
-    """Read executions without messages that are long: those are read when they are asked for."""
-    found = list(rows)
-    for row in found:
-        if row.trigger_bytes <= LONG_TRIGGER_BYTES:
-            row.trigger = row.short_trigger
-    return found
-
-
-def has_long_trigger(execution: Execution) -> bool:
-    """Say whether a locked execution was started by a message too long to be held beside many others."""
-    return "trigger" in execution.get_deferred_fields()
-
-
-def stages_of(
-    wanted: Mapping[UUID, Sequence[tuple[str, str]]],
-) -> dict[UUID, dict[str, LiveStage]]:
-    """Return the stages of executions by name, in the order of their documents; under their locks.
-
-    Each comes with pairs (step, step whose outputs it reads): those outputs are there where they are needed.
-    """
-    plans: dict[tuple[tuple[str, str], ...], int] = {}
-    followed = [plans.setdefault(tuple(reads), len(plans)) for reads in wanted.values()]
-    pairs = [(plan, *pair) for reads, plan in plans.items() for pair in reads]
-    rows = sql.run_bound(
-        "pipelines/read_stages",
-        executions=list(wanted),
-        plans=followed,
-        reading_plans=[plan for plan, _, _ in pairs],
-        readers=[reader for _, reader, _ in pairs],
-        reads=[read for _, _, read in pairs],
-    ).rows
-    found: dict[UUID, dict[str, LiveStage]] = {one: {} for one in wanted}
-    for row in rows:
-        found[row["execution_id"]][row["name"]] = _live_stage(row)
-    return found
-
-
-def _live_stage(row: dict[str, Any]) -> LiveStage:
-    runs = [
-        RunOfStage(
-            id=UUID(run["id"]),
-            state=run["state"],
-            attempt=run["attempt"],
-            error=run["error"],
-            has_started=run["started"],
-            outputs=run["outputs"],
-        )
-        for run in _decoded(row["runs"]) or []
-    ]
-    return LiveStage(
-        position=row["position"],
-        name=row["name"],
-        status=StageStatus(row["status"]),
-        error=row["error"],
-        attempts=row["attempts"],
-        run_ids=list(row["run_ids"]),
-        items=_decoded(row["items"]),
-        note=_decoded(row["note"]),
-        wake_at=row["wake_at"],
-        started_at=row["started_at"],
-        completed_at=row["completed_at"],
-        outputs=_decoded(row["outputs"]),
-        runs={run.id: run for run in runs},
-    )
-
-
-def _decoded(value: JSON) -> JSON:
-    # Django's connection leaves jsonb and json as text.
-    return msgspec.json.decode(value) if isinstance(value, str) else value
 
 
 def executions_visible_to(caller: Caller) -> QuerySet[Execution]:

@@ -16,7 +16,7 @@ from apps.core import clock, ids, jsonb, sql
 from apps.core.errors import IllegalTransition, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
-from apps.pipelines import queries
+from apps.pipelines import livestages
 from apps.pipelines.models import Execution
 from apps.pipelines.states import (
     ENDED,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from apps.pipelines.livestages import LiveStage
     from apps.pipelines.models import Stage
-    from apps.pipelines.queries import LiveStage
 
 JSON = Any
 E, S = ExecutionStatus, StageStatus
@@ -196,7 +196,7 @@ class Moves:
 
 def load_all(wanted: Sequence[tuple[Moves, Sequence[tuple[str, str]]]]) -> None:
     """Do as `Moves.load` for several executions at once; each comes with its reads."""
-    found = queries.stages_of({moves.execution.id: reads for moves, reads in wanted})
+    found = livestages.stages_of({moves.execution.id: reads for moves, reads in wanted})
     for moves, _ in wanted:
         moves.stages = found[moves.execution.id]
 
@@ -221,11 +221,11 @@ def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[lis
     """
     with transaction.atomic():
         # Waits for the ones it was told of, in one order; never for those that are merely due.
-        told = queries.lock_executions(execution_ids) if execution_ids else []
+        told = livestages.lock_executions(execution_ids) if execution_ids else []
         found = {row.id: row for row in told}
         if due:
             # Those it has locked already come again.
-            found = {row.id: row for row in queries.lock_due(clock.now(), due)} | found
+            found = {row.id: row for row in livestages.lock_due(clock.now(), due)} | found
         together = [Moves(execution) for execution in found.values()]
         yield together
         _write([moves for moves in together if moves.has_changed])
@@ -236,7 +236,7 @@ def wake(execution_ids: Collection[UUID]) -> None:
     if not execution_ids:
         return
     with transaction.atomic():
-        ids = queries.lock_unpostponed(execution_ids)
+        ids = livestages.lock_unpostponed(execution_ids)
         Execution.objects.filter(pk__in=ids).update(wake_at=clock.now())
         if ids:
             nudge_on_commit(ADVANCE_TASK)
@@ -397,7 +397,7 @@ def new(execution: Execution, steps: Sequence[str]) -> Moves:
     """Return an execution that is to be made, with all its stages pending."""
     moves = Moves(execution)
     moves.stages = {
-        name: queries.pending_stage(position, name) for position, name in enumerate(steps)
+        name: livestages.pending_stage(position, name) for position, name in enumerate(steps)
     }
     return moves
 

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from apps.pipelines.livestages import LiveStage
     from apps.pipelines.plans import Plan, Step
-    from apps.pipelines.queries import LiveStage
     from apps.pipelines.transitions import Moves
 
 JSON = Any

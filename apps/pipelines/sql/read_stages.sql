@@ -1,5 +1,5 @@
 -- Read the stages of executions with what their next steps need: the runs of active stages, and the outputs of ended ones
--- that a pending step reads. Called by queries.stages_of under the executions' locks; primary keys of pipelines_stage
+-- that a pending step reads. Called by livestages.stages_of under the executions' locks; primary keys of pipelines_stage
 -- and runs_run, index stage_once_per_name.
 --
 -- executions, plans: which plan each of the executions follows; reading_plans, readers, reads: in this plan, the first step

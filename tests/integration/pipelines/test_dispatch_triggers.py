@@ -14,7 +14,7 @@ from apps.pipelines import (
     dispatching,
     engine,
     errors,
-    queries,
+    livestages,
     services,
     statuses,
     triggers,
@@ -382,7 +382,7 @@ def test_a_batch_is_full_with_so_many_bytes(monkeypatch):
 
 
 def test_long_messages_are_not_held_beside_each_other(driver, monkeypatch):
-    monkeypatch.setattr(queries, "LONG_TRIGGER_BYTES", 100)
+    monkeypatch.setattr(livestages, "LONG_TRIGGER_BYTES", 100)
     listen(max_concurrency=10)
     publish("short", "x" * 100, "y" * 100)
     dispatch()
