@@ -9,10 +9,11 @@ import logging
 from typing import TYPE_CHECKING
 
 import msgspec
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from apps.access import services as access
 from apps.core import clock
+from apps.core.sql import AWAY
 from apps.pipelines import queries, starting
 from apps.pipelines.errors import NoSchedule
 from apps.pipelines.models import Execution, Pipeline, Schedule, Version
@@ -81,7 +82,7 @@ def start_due_schedules() -> None:
     for pipeline_id in due.order_by("next_at")[:MOST]:
         try:
             start_if_due(pipeline_id=pipeline_id)
-        except DatabaseError:
+        except AWAY:
             raise
         except Exception:
             log.exception("the schedule of %s stumbled", pipeline_id)
