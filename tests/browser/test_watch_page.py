@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import psycopg
@@ -27,25 +24,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 PAGE = ROOT / "docs" / "howto" / "follow-topics-in-a-browser.md"
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Return the origin of a web site, and the directory whose files it serves."""
-    root = tmp_path / "site"
-    root.mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
-    serving = threading.Thread(target=server.serve_forever)
-    serving.start()
-    yield f"http://127.0.0.1:{server.server_port}", root
-    server.shutdown()
-    serving.join()
-    server.server_close()
 
 
 @pytest.fixture
