@@ -60,21 +60,20 @@ def dispatch_due() -> list[str]:
     """Give each trigger that has something to look at a turn; return the executions started, oldest first."""
     started: list[str] = []
     for row in sql.run("pipelines/triggers_due", now=clock.now()).rows:
-        # Brings the topic up to date before the turn: its lock must not be held as long as a turn takes.
-        topics.read_after(row["topic"], row["position"], 1)
-        more = True
-        while more:
-            try:
+        try:
+            # Brings the topic up to date before the turn: its lock must not be held as long as a turn takes.
+            topics.read_after(row["topic"], row["position"], 1)
+            more = True
+            while more:
                 turn = dispatch(row["pipeline_id"])
-            except AWAY:
-                raise
-            except Exception as exc:
-                # One trigger's trouble must not be all triggers'.
-                log.exception("the trigger of %s stumbled", row["pipeline_id"])
-                _postpone(row["pipeline_id"], f"{type(exc).__name__}: {exc}")
-                break
-            started += turn.started
-            more = turn.more
+                started += turn.started
+                more = turn.more
+        except AWAY:
+            raise
+        except Exception as exc:
+            # One trigger's trouble must not be all triggers'.
+            log.exception("the trigger of %s stumbled", row["pipeline_id"])
+            _postpone(row["pipeline_id"], f"{type(exc).__name__}: {exc}")
     return started
 
 

@@ -82,8 +82,14 @@ def test_2000_messages_start_one_execution_each_while_workers_are_killed(gyoza):
     taken = Counter(tuple(json.loads(trigger)["data"]) for _, _, trigger in rows)
     assert taken == Counter((p, n) for p in range(PUBLISHERS) for n in range(MESSAGES))
     assert Counter((status, error) for status, error, _ in rows) == {("completed", None): 2000}
+
+    def settled() -> bool:
+        status = gyoza.get("/api/v1/events/orders/status")
+        return bool(status["succeeded"] == PUBLISHERS * MESSAGES)
+
+    gyoza.wait_for(settled, "the trigger knows of all ends")
     counted = gyoza.get("/api/v1/events/orders/status")
-    assert (counted["received"], counted["started"]) == (2000, 2000)
+    assert (counted["received"], counted["started"], counted["failed"]) == (2000, 2000, 0)
 
 
 def test_the_engine_may_die_at_any_point(gyoza):

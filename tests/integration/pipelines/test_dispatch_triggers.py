@@ -19,7 +19,7 @@ from apps.pipelines import (
     statuses,
     triggers,
 )
-from apps.pipelines.models import DeadLetter, Execution, Trigger
+from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
 from apps.topics import queries as topics
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events, delete_topic
@@ -430,3 +430,19 @@ def test_a_pipeline_deleted_under_its_trigger_stops_what_runs_and_starts_nothing
         None,
         True,
     )
+
+
+def test_one_trigger_s_trouble_is_not_all_triggers():
+    publish("before")
+    listen()
+    body = {"id": "q", "name": "q", "options": {"event": "orders"}, "steps": [{"name": "a", **CMD}]}
+    services.create_pipeline(body=body, caller=ANONYMOUS)
+    triggers.start_trigger(pipeline_id="q", version=None, caller=ANONYMOUS)
+    Version.objects.filter(pipeline_id="p").update(document="{")
+    publish("a")
+    dispatch()
+    assert [one.pipeline_id for one in Execution.objects.all()] == ["q"]
+    found = trigger_now()
+    assert "DecodeError" in found.last_error
+    assert found.wake_at is not None
+    assert (found.received, found.position) == (0, 1)
