@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from apps.access.auth import ANONYMOUS
-from apps.core.threads import in_thread
-from apps.pipelines import advancing, services
+from apps.core.threads import in_own_thread, in_thread
+from apps.pipelines import advancing, services, transitions
 from apps.runs import transitions as run_moves
 from apps.runs.models import Run
 from tests import aio
 from tests.asgi_client import get, opened
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from apps.pipelines.models import Execution
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -100,3 +103,53 @@ def test_a_reader_goes_on_after_what_it_saw():
 def test_an_unknown_execution_is_not_found():
     status, body = aio.run(get("/api/v1/executions/nope/events"))
     assert (status, body["error_code"]) == (404, "not_found")
+
+
+async def ends(url: str, execution: Execution, *moves: Callable[[Execution], None]) -> bytes:
+    """Return how a stream has ended by when the moves are made."""
+    async with opened(url) as answer:
+        await answer.parts.get()
+        for move in moves:
+            await in_own_thread(move, execution)
+        return b": " + (await answer.body()).rpartition(b": ")[2]
+
+
+def interrupt(execution: Execution) -> None:
+    with transitions.locked(execution.id) as moves:
+        transitions.interrupt(moves, error={"message": "a fault of ours"})
+
+
+def cancel(execution: Execution) -> None:
+    services.cancel_execution(named=str(execution.id), caller=ANONYMOUS)
+    advancing.advance_execution(execution.id)
+
+
+@pytest.mark.parametrize("move", [finish, cancel])
+def test_its_end_ends_the_stream_of_its_files_too(move):
+    execution = start("nightly")
+    url = "/api/v1/storage/events?execution_id=nightly"
+    assert aio.run(ends(url, execution, move)) == b": end reason=all_terminal\n\n"
+    assert aio.run(ends(path(execution), execution)) == b": end reason=all_terminal\n\n"
+
+
+def test_an_interruption_ends_no_stream():
+    execution = start("nightly")
+    url = "/api/v1/storage/events?execution_id=nightly&timeout=1"
+    assert aio.run(ends(url, execution, interrupt)) == b": end reason=timeout\n\n"
+
+
+def test_many_follow_one_execution_and_each_is_told_all():
+    execution = start()
+
+    async def follow() -> list[str]:
+        async with opened(path(execution)) as answer:
+            return [frame.id for frame in await answer.frames()]
+
+    async def scene() -> list[list[str]]:
+        following = [asyncio.create_task(follow()) for _ in range(30)]
+        await in_own_thread(finish, execution)
+        return await asyncio.gather(*following)
+
+    told = aio.run(scene())
+    assert len(told[0]) == 4
+    assert told == [told[0]] * 30

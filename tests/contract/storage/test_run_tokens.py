@@ -13,6 +13,7 @@ from apps.runs.states import RunState
 from tests.contract.storage.conftest import refused
 from tests.factories import make_run, make_worker
 from tests.object_client import OBJECTS, call, get, put
+from tests.object_writer import close_spaces
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -43,6 +44,16 @@ def test_it_sees_no_other(opened, run):
     refused(
         get(f"{other}/s/a", authorization=f"Bearer {token_of(run)}"), 404, "execution_not_found"
     )
+
+
+def test_it_hears_of_its_own_execution_only(opened, execution, run):
+    other = opened()
+    close_spaces(execution, other)
+    events = "/api/v1/storage/events?replay=true"
+    bearer = f"Bearer {token_of(run)}"
+    assert call("GET", f"{events}&execution_id={execution}", authorization=bearer).status == 200
+    both = f"{events}&execution_id={execution}&execution_id={other}"
+    refused(call("GET", both, authorization=bearer), 404, "execution_not_found")
 
 
 def test_it_deletes_nothing(execution, run):
