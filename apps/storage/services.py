@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from django.conf import settings
 from django.db import DatabaseError, transaction
 
@@ -213,21 +214,20 @@ def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[O
     Returns the object, and the blob it had before, which the caller discards after commit. Raises ExecutionNotFound,
     ExecutionEnded, PreconditionFailed, QuotaExceeded, Unavailable.
     """
-    with transaction.atomic():
+    # What fails here fails as a whole, with what the caller has done besides.
+    with transaction.atomic(savepoint=False):
         space = lock_space(execution_id)
         _require_open(space)
         existing = Object.objects.filter(space=space, name=new.name).first()
         _require_absent(existing if new.is_first else None)
         _require_room(space, existing, uploaded.length)
-        if not Leftover.objects.filter(blob=uploaded.blob).delete()[0]:
-            raise Unavailable("the content took too long to arrive and was given up")
         changes = [(new.stage, 1, uploaded.length)]
         replaced = None
         if existing is not None:
             replaced = existing.blob
             changes.append((existing.stage, -1, -existing.content_length))
-            Leftover.objects.create(blob=replaced, due_at=clock.now())
-        stored = _written(existing or Object(space=space, name=new.name), new, uploaded)
+        stored = _filled(existing or Object(space=space, name=new.name), new, uploaded)
+        _write(stored, replaced)
         _count(space, changes)
         events.append(events.CREATED, space, [stored])
     return stored, replaced
@@ -306,7 +306,7 @@ def _require_room(space: Space, existing: Object | None, length: int) -> None:
         )
 
 
-def _written(row: Object, new: NewObject, uploaded: Uploaded) -> Object:
+def _filled(row: Object, new: NewObject, uploaded: Uploaded) -> Object:
     row.stage = new.stage
     row.folder = keys.folder_of(new.name)
     row.extension = keys.extension_of(new.name)
@@ -319,8 +319,15 @@ def _written(row: Object, new: NewObject, uploaded: Uploaded) -> Object:
     row.modified_at = clock.now()
     if row._state.adding:
         row.created_at = row.modified_at
-    row.save()
     return row
+
+
+def _write(row: Object, replaced: str | None) -> None:
+    columns = {field.attname: getattr(row, field.attname) for field in Object._meta.concrete_fields}
+    columns["metadata"] = msgspec.json.encode(row.metadata).decode()
+    if not sql.run_bound("storage/write_object", replaced=replaced, **columns).rows:
+        raise Unavailable("the content took too long to arrive and was given up")
+    row._state.adding = False
 
 
 def _count(space: Space, changes: Sequence[tuple[str, int, int]]) -> None:
