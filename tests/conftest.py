@@ -46,7 +46,8 @@ def enqueued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]
     """
     sent: list[tuple[str, dict[str, Any]]] = []
     monkeypatch.setattr("apps.core.queue._send", lambda task, kwargs: sent.append((task, kwargs)))
-    monkeypatch.setattr("apps.core.queue._send_soon", lambda task: sent.append((task, {})))
+    for send in ("_send_soon", "_send_later"):
+        monkeypatch.setattr(f"apps.core.queue.{send}", lambda task: sent.append((task, {})))
     return sent
 
 

@@ -30,16 +30,14 @@ log = logging.getLogger(__name__)
 # hides later ones for no longer than this.
 NUDGE_COVERS_MS = 1000
 # How much later a message follows a word that was heard. It costs a worker more than a small run does, so it comes when
-# the run is under way, and at most ten times a second from one process.
+# the run is under way, and at most ten times a second from one process. A process that has called its own agent or engine
+# knows that the work is being looked at: for the others, who may be deaf, once a second is enough.
 SOON_SECONDS = 0.1
+LATER_SECONDS = 1.0
 
 # Who in this very process wants to know at once, by task.
 _answers_here: dict[str, list[Callable[[], None]]] = {}
 _ours = uuid4().hex
-
-_outbox: SimpleQueue[str] = SimpleQueue()
-_postman: threading.Thread | None = None
-_hiring = threading.Lock()
 
 
 def enqueue_on_commit(task: str, /, **kwargs: JSONScalar) -> None:
@@ -100,7 +98,8 @@ def call_no_more(task: str, answer: Callable[[], None]) -> None:
 
 def nudge(task: str, /) -> None:
     """Do as `nudge_on_commit` at once; only for what is committed."""
-    for answer in tuple(_answers_here.get(task, ())):
+    here = tuple(_answers_here.get(task, ()))
+    for answer in here:
         answer()
     try:
         is_heard = redis.client().publish(nudge_channel(task), speaker()) > 0
@@ -108,7 +107,9 @@ def nudge(task: str, /) -> None:
     except RedisError as exc:
         log.warning("nudge %s was not sent, a sweep will find its row: %s", task, exc)
         return
-    if is_heard:
+    if is_heard and here:
+        _send_later(task)
+    elif is_heard:
         _send_soon(task)
     elif is_first:
         _send(task, {})
@@ -118,26 +119,45 @@ def _mark(task: str) -> str:
     return f"gyoza:nudge:{task}"
 
 
+class _Postman:
+    """Sends tasks a while after it was given them, each once, however often it was given it meanwhile."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._outbox: SimpleQueue[str] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._hiring = threading.Lock()
+
+    def take(self, task: str) -> None:
+        with self._hiring:
+            if self._thread is None:
+                self._thread = threading.Thread(
+                    target=self._deliver, name="gyoza-postman", daemon=True
+                )
+                self._thread.start()
+        self._outbox.put(task)
+
+    def _deliver(self) -> None:
+        while True:
+            tasks = {self._outbox.get()}
+            _wait(self._seconds)
+            with suppress(Empty):
+                while True:
+                    tasks.add(self._outbox.get_nowait())
+            for task in tasks:
+                _send(task, {})
+
+
+def _wait(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+_soon, _later = _Postman(SOON_SECONDS), _Postman(LATER_SECONDS)
+
+
 def _send_soon(task: str) -> None:
-    global _postman
-    with _hiring:
-        if _postman is None:
-            _postman = threading.Thread(target=_deliver, name="gyoza-postman", daemon=True)
-            _postman.start()
-    _outbox.put(task)
+    _soon.take(task)
 
 
-def _wait_a_moment() -> None:
-    time.sleep(SOON_SECONDS)
-
-
-def _deliver() -> None:
-    """Send what is in the outbox, each task once, however often it was put there meanwhile."""
-    while True:
-        tasks = {_outbox.get()}
-        _wait_a_moment()
-        with suppress(Empty):
-            while True:
-                tasks.add(_outbox.get_nowait())
-        for task in tasks:
-            _send(task, {})
+def _send_later(task: str) -> None:
+    _later.take(task)

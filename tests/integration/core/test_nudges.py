@@ -78,13 +78,13 @@ def test_a_message_follows_what_was_heard_one_for_all(
             done.set()
 
     monkeypatch.setattr(queue, "_send", send)
-    monkeypatch.setattr(queue, "_wait_a_moment", lambda: may_send.wait(10))
+    monkeypatch.setattr(queue, "_wait", lambda seconds: may_send.wait(10))
     for _ in range(5):
         queue.nudge_on_commit(TASK)
         assert listener.called()
     assert sent == []
     may_send.set()
-    queue._send_soon("tests.last")
+    queue._send_later("tests.last")
     assert done.wait(10)
     assert sent.count(TASK) == 1
 
