@@ -93,19 +93,25 @@ def sums_of_run(run_id: UUID, *, execution_id: UUID) -> dict[str, str]:
     return dict(rows.values_list("name", "sha256"))
 
 
-def read_object(*, key: Key, caller: Caller, most: int) -> tuple[Object, bytes]:
-    """Return an object and its content, of which `most` bytes. Raises ExecutionNotFound, ObjectNotFound, Unavailable."""
+def open_object(*, key: Key, caller: Caller) -> tuple[Object, Readable]:
+    """Return an object and its content, to be closed. Raises ExecutionNotFound, ObjectNotFound, Unavailable."""
     found = get_object(key=key, caller=caller)
     while True:
         try:
-            with closing(blobs.open_at(found.blob, 0)) as opened, blobs.errors_translated():
-                return found, _begin(opened, min(most, found.content_length))
+            return found, blobs.open_at(found.blob, 0)
         except blobs.BlobGone:
             # Replaced or deleted since it was looked up; but what is still so has lost its content.
             again = get_object(key=key, caller=caller)
             if again.blob == found.blob:
                 raise ObjectNotFound(f"the content of {found.key} has gone") from None
             found = again
+
+
+def read_object(*, key: Key, caller: Caller, most: int) -> tuple[Object, bytes]:
+    """Return an object and its content, of which `most` bytes. Raises ExecutionNotFound, ObjectNotFound, Unavailable."""
+    found, opened = open_object(key=key, caller=caller)
+    with closing(opened), blobs.errors_translated():
+        return found, _begin(opened, min(most, found.content_length))
 
 
 def _begin(opened: Readable, length: int) -> bytes:

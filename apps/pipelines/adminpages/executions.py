@@ -14,7 +14,7 @@ from unfold.paginator import InfinitePaginator
 from apps.access.auth import person_of
 from apps.core.adminsite import AskingAdmin, ExactFilter, once
 from apps.core.markup import json_block, json_column
-from apps.pipelines import documents, queries, services, wire
+from apps.pipelines import contents, documents, queries, services, wire
 from apps.pipelines.adminpages import labels, pictures
 from apps.pipelines.adminpages.forms import AnswerForm, ReasonForm
 from apps.pipelines.models import Execution
@@ -158,13 +158,16 @@ class ExecutionAdmin(AskingAdmin):
     @admin.display(description="in the order of the document")
     def stages(self, row: Execution) -> SafeString:
         def build() -> SafeString:
-            listed = _stages(row)
+            [(_, listed, objects)] = _whole(row)
+            stages = {step.name: step.stage for step in documents.plan_of(row.document).steps}
             runs = queries.run_states([run for one in listed for run in one.run_ids[:MOST_RUNS]])
             context = {
                 "execution": row,
                 "stages": [
                     {
                         "row": one,
+                        "objects": objects.get(one.name, 0),
+                        "folder": f"{stages[one.name]}/",
                         "waiting_for": wire.waiting_for(one),
                         "is_question": queries.awaits_approval(row, one),
                         "runs": [(run, runs.get(run, "")) for run in one.run_ids[:MOST_RUNS]],
@@ -260,9 +263,15 @@ class ExecutionAdmin(AskingAdmin):
         )
 
 
-def _stages(row: Execution) -> list[Stage]:
-    found: list[Stage] = once(row, "rows", lambda: queries.stages_by_execution([row])[row.id])
+def _whole(row: Execution) -> list[tuple[Execution, list[Stage], dict[str, int]]]:
+    found: list[tuple[Execution, list[Stage], dict[str, int]]] = once(
+        row, "whole", lambda: contents.whole([row])
+    )
     return found
+
+
+def _stages(row: Execution) -> list[Stage]:
+    return _whole(row)[0][1]
 
 
 def _questions(row: Execution) -> list[tuple[str, str]]:

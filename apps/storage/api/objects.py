@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 from django.conf import settings
-from django.http import StreamingHttpResponse
-from django.utils.http import http_date
 
 from apps.core.api.renderers import encode
 from apps.core.dataplane import View, respond
 from apps.core.slim import Answer
 from apps.core.threads import in_own_thread
-from apps.storage import blobs, queries, services
+from apps.storage import blobs, downloads, queries, services
 from apps.storage.api import requests
 from apps.storage.errors import ObjectNotFound
 from apps.storage.incoming import Incoming
 from apps.storage.wire import object_body
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from django.http import HttpRequest, HttpResponseBase
 
     from apps.access.auth import Caller
-    from apps.storage.api.requests import Span
-    from apps.storage.blobs import Readable
     from apps.storage.keys import Key
     from apps.storage.models import Object
     from apps.storage.services import NewObject
-
-PIECE_BYTES = 256 * 1024
-# Shown where it is: nothing of these runs. All others are saved as files.
-_INERT = frozenset(
-    {
-        "application/json",
-        "audio/mpeg",
-        "audio/ogg",
-        "audio/wav",
-        "image/avif",
-        "image/bmp",
-        "image/gif",
-        "image/jpeg",
-        "image/png",
-        "image/webp",
-        "text/csv",
-        "text/markdown",
-        "text/plain",
-        "video/mp4",
-        "video/ogg",
-        "video/webm",
-    }
-)
 
 
 class Arriving:
@@ -123,7 +93,7 @@ class ObjectView(View):
                 return _unchanged(found)
             span = requests.span_of(request.headers, found)
             if request.method == "HEAD":
-                return _download(found, span, None)
+                return downloads.download(found, span, None)
             try:
                 opened = await in_own_thread(blobs.open_at, found.blob, span.start if span else 0)
             except blobs.BlobGone:
@@ -132,7 +102,7 @@ class ObjectView(View):
                 if again.blob == found.blob:
                     raise ObjectNotFound(f"the content of {found.key} has gone") from None
                 continue
-            return _download(found, span, opened)
+            return downloads.download(found, span, opened)
 
     async def delete(self, request: HttpRequest, caller: Caller, key: str) -> Answer:
         wanted = requests.key_of(request)
@@ -146,57 +116,7 @@ def _store(key: Key, caller: Caller, new: NewObject, content: Arriving) -> tuple
         return services.put_object(execution_id=space.pk, new=new, content=file)
 
 
-def _headers_of(one: Object) -> dict[str, str]:
-    return {
-        "ETag": f'"{one.etag}"',
-        "Last-Modified": http_date(one.modified_at.timestamp()),
-        "Cache-Control": "private, no-cache",
-    }
-
-
 def _unchanged(one: Object) -> Answer:
     answer = Answer(b"", 304)
-    answer.headers = _headers_of(one)
+    answer.headers = downloads.headers_of(one)
     return answer
-
-
-def _download(one: Object, span: Span | None, opened: Readable | None) -> StreamingHttpResponse:
-    length = one.content_length if span is None else span.length
-    response = StreamingHttpResponse(
-        _pieces(opened, length),
-        status=200 if span is None else 206,
-        content_type=one.content_type,
-        headers={
-            **_headers_of(one),
-            "Accept-Ranges": "bytes",
-            "Content-Length": str(length),
-            "Content-Disposition": _disposition(one),
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
-    if span is not None:
-        response["Content-Range"] = (
-            f"bytes {span.start}-{span.start + length - 1}/{one.content_length}"
-        )
-    return response
-
-
-async def _pieces(opened: Readable | None, length: int) -> AsyncIterator[bytes]:
-    if opened is None:
-        return
-    try:
-        while length > 0:
-            piece = await in_own_thread(opened.read, min(length, PIECE_BYTES))
-            if not piece:
-                return  # shorter than it was: the client sees that its length is not right
-            length -= len(piece)
-            yield piece
-    finally:
-        await in_own_thread(opened.close)
-
-
-def _disposition(one: Object) -> str:
-    essence = one.content_type.partition(";")[0].strip().lower()
-    shown = "inline" if essence in _INERT else "attachment"
-    return f"{shown}; filename*=UTF-8''{quote(one.name.rpartition('/')[2], safe='')}"
