@@ -14,6 +14,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from apps.pipelines.errors import ExpressionFailed
+from apps.pipelines.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +43,7 @@ def compiled(expression: str) -> Any:
 def evaluate(expression: str, scope: Mapping[str, JSON]) -> JSON:
     """Return the value of an expression; raises ExpressionFailed naming it and the shape of what it saw."""
     try:
-        return compiled(expression).search(scope)
+        return Interpreter().visit(compiled(expression).parsed, scope)
     except (JMESPathError, ValueError, ArithmeticError, RecursionError, TypeError) as exc:
         raise ExpressionFailed(
             f"{expression!r} failed: {_first_line(exc)}; it was given {shape(scope)}"
