@@ -24,6 +24,8 @@ METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 MOST_BYTES = 1024 * 1024
 MOST_REDIRECTS = 5
 _REDIRECTS = {301, 302, 303, 307, 308}
+# All public IPv6 addresses are among these.
+_GLOBAL_UNICAST = ipaddress.ip_network("2000::/3")
 # Not for another host to see.
 _PRIVATE_HEADERS = {"authorization", "cookie", "proxy-authorization"}
 
@@ -88,6 +90,9 @@ def _fits(host: str, port: int, rule: str) -> bool:
 
 def _is_public(address: str) -> bool:
     found = ipaddress.ip_address(address.partition("%")[0])
+    if found.version == 6 and not (found.ipv4_mapped or found in _GLOBAL_UNICAST):
+        # Site-local ones, and those that stand for an IPv4 address behind a translator.
+        return False
     inner = getattr(found, "ipv4_mapped", None) or getattr(found, "sixtofour", None)
     if inner is not None:
         found = inner

@@ -80,6 +80,10 @@ def test_other_urls_are_refused(url, why, resolves):
         "fd00::1",
         "::ffff:127.0.0.1",
         "2002:7f00:1::",
+        "::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "64:ff9b:1::a00:1",
+        "fec0::1",
     ],
 )
 def test_an_address_that_is_not_public_is_refused_whatever_else_the_name_has(address, resolves):
