@@ -139,6 +139,8 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
         pipeline = Pipeline.objects.select_for_update().filter(pk=pipeline_id).first()
         if pipeline is None:
             raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
+        # It may have been made since it was looked for.
+        trigger = trigger or Trigger.objects.filter(pk=pipeline_id).first()
         running = Execution.objects.filter(
             pipeline_id=pipeline_id, status=ExecutionStatus.RUNNING
         ).values_list("id", flat=True)

@@ -60,6 +60,9 @@ def statuses_of(rows: Sequence[Trigger]) -> list[TriggerStatus]:
     for row, backlog in zip(rows, backlogs, strict=True):
         if row.is_started:
             conditions.set_runner_ready(row, able)
+            if backlog is None:
+                # Deleted: nobody tells the trigger, which hears of its topic by what lands there.
+                conditions.set_condition(row, Condition.TOPIC_RESOLVED, False, "TopicMissing")
         rules = plans.get(row.pipeline_id, TriggerPlan())
         running = under_way.get((row.pipeline_id, False), 0)
         pending, age = _pending(row, backlog)

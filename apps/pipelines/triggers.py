@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from apps.access import services as access
-from apps.core.errors import Forbidden
+from apps.core.errors import Forbidden, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.pipelines import (
     advancing,
@@ -23,7 +23,7 @@ from apps.pipelines import (
 )
 from apps.pipelines.conditions import Condition
 from apps.pipelines.errors import NoEventOption, TriggerNotStarted
-from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
+from apps.pipelines.models import DeadLetter, Execution, Pipeline, Trigger, Version
 from apps.pipelines.starting import DISPATCH_TASK, Start
 from apps.topics import queries as topics
 
@@ -49,9 +49,7 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
     if not caller.sees(plan.event):
         raise Forbidden(f"this key may not read the topic {plan.event}", topic=plan.event)
     with transaction.atomic():
-        trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
-        if trigger is None:
-            trigger = Trigger(pipeline_id=pipeline_id, is_started=False)
+        trigger = _lock_or_make(pipeline_id)
         left = trigger.topic
         goes_on = trigger.topic == plan.event and trigger.is_started
         if not goes_on:
@@ -73,6 +71,18 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
             caller=caller, action="trigger.start", target=pipeline_id, version=chosen.number
         )
         nudge_on_commit(DISPATCH_TASK)
+    return trigger
+
+
+def _lock_or_make(pipeline_id: str) -> Trigger:
+    """Return the locked trigger of a pipeline, whoever else makes it or deletes the pipeline. Raises NotFound."""
+    fresh = Trigger(pipeline_id=pipeline_id, version=0, is_started=False)
+    Trigger.objects.bulk_create([fresh], ignore_conflicts=True)
+    trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
+    # The trigger first: the order of the dispatcher.
+    pipelines = Pipeline.objects.select_for_update(no_key=True)
+    if trigger is None or pipelines.filter(pk=pipeline_id).first() is None:
+        raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
     return trigger
 
 
@@ -102,10 +112,15 @@ def resume_trigger(*, pipeline_id: str, caller: Caller) -> Trigger:
 
 
 def is_ready(*, pipeline_id: str, caller: Caller) -> bool:
-    """Say whether a message would start an execution now: subscribed, pinned, and a worker is there. Raises NotFound."""
+    """Say whether a message would start an execution now: subscribed, pinned, topic and worker there. Raises NotFound."""
     queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     trigger = Trigger.objects.filter(pk=pipeline_id, is_started=True, is_paused=False).first()
-    return trigger is not None and trigger.position is not None and queries.has_runner()
+    return (
+        trigger is not None
+        and trigger.position is not None
+        and topics.find_head(trigger.topic) is not None
+        and queries.has_runner()
+    )
 
 
 @dataclass(frozen=True, slots=True)

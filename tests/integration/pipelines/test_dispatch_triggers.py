@@ -24,6 +24,7 @@ from apps.topics import queries as topics
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events, delete_topic
 from apps.topics.writes import MAX_RECORD_BYTES
+from tests.factories import make_worker
 
 pytestmark = pytest.mark.django_db
 
@@ -407,6 +408,18 @@ def test_a_trigger_whose_topic_is_gone_says_so_and_goes_on_with_the_next(driver)
     publish("b")
     assert [one["data"] for one in dispatch()] == ["b"]
     assert trigger_now().conditions["TopicResolved"]["status"] is True
+
+
+def test_a_trigger_is_not_ready_once_its_topic_is_gone():
+    make_worker()
+    publish("a")
+    listen()
+    assert triggers.is_ready(pipeline_id="p", caller=ANONYMOUS)
+    delete_topic(topic="orders", caller="test")
+    assert not triggers.is_ready(pipeline_id="p", caller=ANONYMOUS)
+    status = statuses.trigger_status(pipeline_id="p", caller=ANONYMOUS)
+    assert status.state == "degraded"
+    assert status.trigger.conditions["TopicResolved"]["reason"] == "TopicMissing"
 
 
 def test_a_pipeline_deleted_under_its_trigger_stops_what_runs_and_starts_nothing_more(driver):
