@@ -9,11 +9,13 @@ import msgspec
 from django.conf import settings
 
 from apps.core.api import exception_handler
-from apps.core.errors import GyozaError, HeadTooLarge, Invalid
+from apps.core.errors import GyozaError, HeadTooLarge, Invalid, Stalled
 from apps.stack.pushing import PushingProtocol
 
 if TYPE_CHECKING:
     import asyncio
+
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # Nobody is known before the head is complete, so what it may cost is little: other servers take 8 to 64 KiB.
 MOST_HEAD_BYTES = 64 * 1024
@@ -23,13 +25,16 @@ class HeadProtocol(PushingProtocol):
     """Refuses a head that is too long (431) or no HTTP (400), and gives up a client that doesn't finish one."""
 
     _is_in_head = False
+    _is_in_body = False
+    _has_body = False
+    # What has come since anything was taken: of a head, or of what is around a body's chunks and behind them.
     _head_bytes = 0
     _arriving: asyncio.TimerHandle | None = None
     _problem: GyozaError | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._expect_head()
+        self._expect()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_expecting()
@@ -37,17 +42,27 @@ class HeadProtocol(PushingProtocol):
 
     def data_received(self, data: bytes) -> None:
         # What a pipelining client sends may begin with the end of the request before: that is not counted.
-        if self._is_in_head or self.cycle is None:
+        if self._is_in_head or self._is_in_body or self.cycle is None:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._is_in_head and self._head_bytes > MOST_HEAD_BYTES:
+        if not (self._is_in_head or self._is_in_body):
+            return
+        if self._head_bytes > MOST_HEAD_BYTES:
             self._refuse(_too_large())
+        elif self._is_in_body and not self._has_body and self._arriving is None:
+            # Most bodies come with their head. Whatever waits for the beginning of one is held: by nobody for ever.
+            self._expect()
 
     def on_message_begin(self) -> None:
         self._is_in_head = True
         if self._arriving is None:
-            self._expect_head()
+            self._expect()
         super().on_message_begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # Behind a body come trailers (RFC 9110 §6.5.1): no view reads any, and none may pass for a header of the request.
+        if self._is_in_head:
+            super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
@@ -60,17 +75,39 @@ class HeadProtocol(PushingProtocol):
             # The parser hands it on as an error of its own, and no request comes of it.
             self._problem = _too_large()
             raise self._problem
+        self._is_in_body = True
+        self._has_body = False
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = 0
+        self._has_body = True
+        self._stop_expecting()
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._is_in_body = False
+        self._head_bytes = 0
+        self._stop_expecting()
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(self._problem or Invalid("not an HTTP request"))
 
     def _refuse(self, error: GyozaError) -> None:
-        """Answer what never became a request, and hang up."""
-        self.transport.write(refusal(error))
+        """Answer what never became a request, and hang up; without a word if that would be taken for another answer."""
+        if self._is_next_to_be_answered():
+            self.transport.write(refusal(error))
         self.transport.close()
 
-    def _expect_head(self) -> None:
+    def _is_next_to_be_answered(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None:
+            return True
+        is_due = not cycle.response_started if self._is_in_body else cycle.response_complete
+        return is_due and not self.pipeline
+
+    def _expect(self) -> None:
         self._arriving = self.loop.call_later(settings.GYOZA_STALLED_SECONDS, self._give_up)
 
     def _stop_expecting(self) -> None:
@@ -79,7 +116,13 @@ class HeadProtocol(PushingProtocol):
             self._arriving = None
 
     def _give_up(self) -> None:
-        self.transport.abort()
+        self._arriving = None
+        if not self._is_in_body:
+            self.transport.abort()
+        elif self.pipeline:
+            self._expect()  # it is we who don't read
+        else:
+            self._refuse(Stalled())
 
 
 def refusal(error: GyozaError | None) -> bytes:

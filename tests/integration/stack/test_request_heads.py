@@ -26,11 +26,26 @@ async def hello(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b"hello"})
 
 
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """Greet; where a body is read, with the names of the headers that are there behind it."""
+    if scope["path"] != "/body":
+        await hello(scope, receive, send)
+        return
+    while (message := await receive()).get("more_body"):
+        pass
+    if message["type"] == "http.disconnect":
+        return
+    names = b" ".join(name for name, _ in scope["headers"])
+    headers = [(b"content-length", b"%d" % len(names))]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": names})
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        hello, http=PatientProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+        app, http=PatientProtocol, ws="none", lifespan="off", log_config=None, access_log=False
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
@@ -105,3 +120,37 @@ def test_a_second_request_on_the_connection_counts_from_zero(port):
     request = START + b"X: " + b"x" * (MOST_HEAD_BYTES - 1000) + b"\r\n\r\n"
     last = START + b"Connection: close\r\n\r\n"
     assert answer_to(port, request, request, last).count(b"hello") == 3
+
+
+CHUNKED = b"POST /body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"
+
+
+def test_trailers_do_not_pass_for_headers(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(CHUNKED + b"0\r\nX-Api-Key: somebody else's\r\n\r\n")
+        assert client.recv(65536).endswith(b"\r\n\r\nhost transfer-encoding")
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [b"0\r\n", *[b"X: x\r\n" * 2000] * 20],
+        [b"0\r\nX: ", *[b"x" * 10_000] * 20],
+        [b"4;", *[b"x" * 10_000] * 20],
+    ],
+    ids=["many trailers", "one trailer", "an extension of a chunk"],
+)
+def test_what_is_around_a_body_is_limited_like_a_head(port, pieces):
+    said = answer_to(port, CHUNKED, *pieces)
+    assert said == b"" or refusal(said) == (431, "head_too_large")
+
+
+def test_a_client_that_does_not_begin_a_body_is_given_up(port, settings):
+    settings.GYOZA_STALLED_SECONDS = 0.05
+    head = b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\n"
+    assert refusal(answer_to(port, head)) == (408, "request_timeout")
+
+
+def test_a_refusal_does_not_pass_for_the_answer_to_the_request_before(port):
+    waiting = b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
+    assert b"400" not in answer_to(port, waiting + b"hello?\r\n\r\n")
