@@ -37,7 +37,7 @@ def read_json(body: bytes) -> JSON:
         text = body.decode("utf-8")
     except UnicodeDecodeError as exc:
         raise Invalid(f"the body is not UTF-8 at byte {exc.start}") from exc
-    if body.count(b"[") + body.count(b"{") > MAX_DEPTH and _is_deeper(body, MAX_DEPTH):
+    if is_deeper(body, MAX_DEPTH):
         raise Invalid(f"the body is nested deeper than {MAX_DEPTH}")
     shapes = body.translate(_DIGITS_ALIKE)
     decoder = _CHECKING_NUMBERS if any(n in shapes for n in _BIG_NUMBERS) else _TRUSTING_NUMBERS
@@ -93,11 +93,13 @@ def _shown(text: str) -> str:
     return json.dumps(short)
 
 
-def _is_deeper(body: bytes, limit: int) -> bool:
+def is_deeper(body: bytes, limit: int) -> bool:
     """Say whether a JSON document nests deeper than `limit`, without parsing it; of other texts, whether they would.
 
     Strings are cut out, and of the rest all but the brackets, which are then added up.
     """
+    if len(body) <= 2 * limit or body.count(b"[") + body.count(b"{") <= limit:
+        return False
     text = body.replace(b"\\\\", b"").replace(b'\\"', b"") if b"\\" in body else body
     outside = b"".join(text.split(b'"')[::2]) if b'"' in text else text
     steps = memoryview(outside.translate(_STEPS, _NO_BRACKETS)).cast("b")

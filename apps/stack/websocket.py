@@ -148,6 +148,8 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         text: str | None = message.get("text")
         if text is None or len(text) <= PIECE_BYTES or not self.handshake_complete:
             await super().send(message)
+            if self.initial_response is not None and self.close_sent:
+                self.handshake_complete = True  # refused, which is no failure of the application
             return
         data = text.encode()
         for start in range(0, len(data), PIECE_BYTES):

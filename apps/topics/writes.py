@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from apps.core import strictjson
 from apps.core.errors import Invalid
 from apps.topics import batch
 from apps.topics.admission import Append
@@ -21,6 +22,8 @@ MAX_META_BYTES = 16_384
 MAX_TAG_BYTES = 256
 MAX_NODE_BYTES = 128
 MAX_KEY_BYTES = 256
+# Whoever reads a record, however deep in calls itself, can take it apart: Python does so down to a thousand.
+MAX_DEPTH = 500
 
 Measure = Callable[[bytes], int]
 
@@ -96,13 +99,13 @@ def _key_of(body: WriteBody, header: str | None) -> bytes | None:
 
 
 def _record(given: RecordBody, common_node: bytes | None, measure: Measure) -> Record:
-    data = bytes(given.data)
+    data = _shallow("data", given.data)
     size = measure(data)
     tag = None if given.tag is None else _limited("tag", given.tag, MAX_TAG_BYTES)
     node = common_node if given.node is None else _limited("node", given.node, MAX_NODE_BYTES)
     meta = None
     if given.meta:
-        meta = bytes(given.meta)
+        meta = _shallow("meta", given.meta)
         if meta == b"null":
             meta = None
         else:
@@ -110,6 +113,13 @@ def _record(given: RecordBody, common_node: bytes | None, measure: Measure) -> R
     if size > MAX_RECORD_BYTES:
         raise RecordTooLarge(f"a record has {size} bytes; at most {MAX_RECORD_BYTES} are possible")
     return Record(data=data, size=size, tag=tag, node=node, meta=meta)
+
+
+def _shallow(name: str, value: msgspec.Raw) -> bytes:
+    text = bytes(value)
+    if strictjson.is_deeper(text, MAX_DEPTH):
+        raise Invalid(f"`{name}` is nested deeper than {MAX_DEPTH}")
+    return text
 
 
 def _limited(name: str, text: str, most: int) -> bytes:

@@ -12,6 +12,7 @@ from apps.topics.writes import WriteBody
 
 # As many as a write may have records. A body of 64 MiB would hold twenty million names of nodes.
 MOST_VALUES = 10_000
+TOO_DEEP = "the body is nested too deeply"
 
 U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
 T = TypeVar("T")
@@ -117,4 +118,4 @@ def parse(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
     except msgspec.MsgspecError as exc:
         raise Invalid(str(exc)) from exc
     except RecursionError as exc:
-        raise Invalid("the body is nested too deeply") from exc
+        raise Invalid(TOO_DEEP) from exc

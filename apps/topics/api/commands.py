@@ -6,7 +6,7 @@ import msgspec
 
 from apps.core.errors import Invalid, InvalidJson
 from apps.core.sse.frames import Kind
-from apps.topics.api.bodies import U32, SelectionBody, WatchedBody
+from apps.topics.api.bodies import TOO_DEEP, U32, SelectionBody, WatchedBody
 from apps.topics.config import U64, require_u64
 
 SUBSCRIBE = Kind(
@@ -100,8 +100,10 @@ def read_command(text: bytes) -> Command:
         except msgspec.ValidationError as exc:
             _read_any.decode(text)  # it may be no JSON further on
             raise Invalid(str(exc)) from exc
-    except (msgspec.DecodeError, RecursionError) as exc:
+    except msgspec.DecodeError as exc:
         raise InvalidJson(str(exc)) from exc
+    except RecursionError as exc:
+        raise InvalidJson(TOO_DEEP) from exc
 
 
 def op_of(command: Command) -> str:

@@ -195,3 +195,18 @@ def test_a_strange_name_is_no_topic(api: Api, path: str):
         assert "x-evil" not in answer.headers
     assert api.post(f"{path}/diff", {}).status_code == 404
     assert not Topic.objects.exists()
+
+
+@pytest.mark.parametrize("member", ["data", "meta"])
+@pytest.mark.parametrize("blank", ["", " "])
+def test_a_record_is_nested_500_deep_at_most(api: Api, member: str, blank: str):
+    def write(depth: int) -> Any:
+        value = "[" * depth + blank + "]" * depth
+        other = "" if member == "data" else '"data": 1, '
+        return api.post("/v0/topics/t", f'{{"records": [{{{other}"{member}": {value}}}]}}'.encode())
+
+    assert write(500).status_code == 201
+    for depth in (501, *range(960, 1000)):
+        answer = write(depth)
+        assert answer.status_code == 400
+        assert "nested" in answer.json()["error"]["message"]

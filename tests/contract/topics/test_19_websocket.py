@@ -373,6 +373,14 @@ def test_an_ill_typed_unsubscription_is_refused(api: Api, members: Any):
         assert error_of(socket.ask("unsubscribe", **members)) == (None, "invalid_request")
 
 
+def test_a_command_that_is_nested_too_deeply_is_told_so(api: Api):
+    with Socket(api) as socket:
+        socket.say_text('{"op": "ping", "deep": ' + "[" * 100_000 + "]" * 100_000 + "}")
+        answer = socket.hear()
+        assert error_of(answer) == (None, "invalid_json")
+        assert answer["message"] == "the body is nested too deeply"
+
+
 @pytest.mark.parametrize("request_id", [None, 0, "x", [1, {"a": None}], {"deep": [1.50]}, 2**70])
 def test_a_request_id_is_echoed_whatever_it_is(api: Api, request_id: Any):
     with Socket(api) as socket:

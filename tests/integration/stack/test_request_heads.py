@@ -122,7 +122,9 @@ def test_a_second_request_on_the_connection_counts_from_zero(port):
     assert answer_to(port, request, request, last).count(b"hello") == 3
 
 
-CHUNKED = b"POST /body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"
+CHUNKED = (
+    b"POST /body HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n"
+)
 
 
 def test_trailers_do_not_pass_for_headers(port):

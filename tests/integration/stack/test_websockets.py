@@ -42,6 +42,11 @@ class Echo:
             await send({"type": "http.response.body", "body": b""})
             return
         await receive()
+        if scope["query_string"] == b"refuse":
+            head = {"status": 403, "headers": [(b"content-type", b"application/json")]}
+            await send({"type": "websocket.http.response.start", **head})
+            await send({"type": "websocket.http.response.body", "body": b"{}"})
+            return
         await send({"type": "websocket.accept"})
         self.open += 1
         try:
@@ -187,6 +192,12 @@ def test_a_wrong_handshake_is_refused_in_plain_http(port: int):
 def test_a_handshake_with_long_headers_is_refused_in_plain_http(port: int):
     status, _, body = answer_to(port, HANDSHAKE + b"X-Long: " + b"x" * 20_000 + b"\r\n")
     assert (status, body["error"]["code"]) == (400, "invalid_request")
+
+
+def test_a_refusal_by_the_application_is_no_failure_of_it(port, caplog):
+    status, _, body = answer_to(port, HANDSHAKE.replace(b"/v0/ws", b"/v0/ws?refuse") + b"\r\n")
+    assert (status, body) == (403, {})
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 def test_elsewhere_the_wish_is_ignored(port: int):
