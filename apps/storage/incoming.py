@@ -84,6 +84,11 @@ class Incoming(_File):
         self.close()
 
 
+def begin() -> None:
+    """Remove what processes before this one have left on this machine; when one begins to serve."""
+    sweep()
+
+
 def sweep() -> int:
     """Remove files of this machine that a process which has gone was writing; return how many."""
     removed = 0
