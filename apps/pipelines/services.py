@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 import psycopg
@@ -33,6 +34,7 @@ from apps.pipelines.starting import Start
 from apps.pipelines.states import FINAL, ExecutionStatus, StageStatus
 from apps.pipelines.steps import World
 from apps.pipelines.transitions import ADVANCE_TASK
+from apps.storage import services as storage
 
 if TYPE_CHECKING:
     from apps.access.auth import Caller
@@ -342,8 +344,9 @@ def replay_execution(
             if stage.status in (StageStatus.COMPLETED, StageStatus.SKIPPED)
             and stage.name not in again
         }
+        notes = {name: {contents.DONE_BY: contents.done_by(done[name])} for name in done}
+        storage.let_read(child.id, {UUID(note[contents.DONE_BY]) for note in notes.values()})
         with transitions.locked(child.id) as moves:
-            notes = {name: {contents.DONE_BY: contents.done_by(done[name])} for name in done}
             transitions.take_over(moves, done, notes)
         access.audit(
             caller=caller, action="execution.replay", target=str(child.id), of=str(parent.id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import Q
 
@@ -26,6 +27,12 @@ class Space(models.Model):
         db_collation="C", help_text="The name that the prefixes of keys are held against."
     )
     correlation_id = models.TextField(default="", blank=True)
+    reads = ArrayField(
+        models.UUIDField(),
+        default=list,
+        blank=True,
+        help_text="Executions whose objects its ops may read, too: what a replay does not do again.",
+    )
     count = models.BigIntegerField(default=0, help_text="Objects.")
     bytes = models.BigIntegerField(default=0, help_text="Their size.")
     created_at = models.DateTimeField(default=clock.now)

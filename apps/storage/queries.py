@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Max, Min, Q
 
 from apps.core import clock
+from apps.core.errors import Forbidden
 from apps.storage import attempts, blobs, keys
 from apps.storage.errors import ExecutionNotFound, ObjectNotFound
 from apps.storage.models import Object, Space, StageTotal
@@ -25,10 +26,14 @@ if TYPE_CHECKING:
 
 
 def spaces_visible_to(caller: Caller) -> QuerySet[Space]:
-    """Return the spaces a caller may see: by the prefixes of its key; an op sees that of its own execution."""
+    """Return the spaces a caller may see: by the prefixes of its key; an op sees that of its own execution.
+
+    The op of a replay also sees those of the executions whose steps the replay has not done again.
+    """
     rows = Space.objects.all()
     if caller.run_id is not None:
-        return rows.filter(pk__in=[attempts.execution_of(caller)])
+        own = rows.filter(pk__in=[attempts.execution_of(caller)]).first()
+        return rows.filter(pk__in=[own.pk, *own.reads]) if own is not None else rows.none()
     if not caller.prefixes:
         return rows
     allowed = Q()
@@ -47,6 +52,17 @@ def get_space(*, named: str, caller: Caller) -> Space:
     found = find_space(named=named, caller=caller)
     if found is None:
         raise ExecutionNotFound(f"Execution {named} not found", execution=named)
+    return found
+
+
+def get_space_to_change(*, named: str, caller: Caller) -> Space:
+    """Return the space of an execution, by UUID or tag; an op changes that of its own only.
+
+    Raises ExecutionNotFound, Forbidden.
+    """
+    found = get_space(named=named, caller=caller)
+    if caller.run_id is not None and found.pk != attempts.execution_of(caller):
+        raise Forbidden("an op writes to its own execution only", execution=named)
     return found
 
 

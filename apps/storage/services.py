@@ -110,6 +110,11 @@ def reopen_space(execution_id: UUID) -> None:
     events.announce_ends([execution_id])
 
 
+def let_read(execution_id: UUID, executions: Collection[UUID]) -> None:
+    """Let the ops of an execution read what others have stored, in the transaction that makes it."""
+    Space.objects.filter(pk=execution_id).update(reads=sorted(executions))
+
+
 def lock_space(execution_id: UUID) -> Space:
     """Lock the storage of an execution until the transaction ends. Raises ExecutionNotFound."""
     # no_key: objects reference it.
@@ -123,8 +128,8 @@ def lock_space(execution_id: UUID) -> Space:
 
 
 def admit_write(*, key: Key, caller: Caller) -> Space:
-    """Return the space that a caller may write to. Raises ExecutionNotFound, ExecutionEnded."""
-    space = queries.get_space(named=key.execution, caller=caller)
+    """Return the space that a caller may write to. Raises ExecutionNotFound, Forbidden, ExecutionEnded."""
+    space = queries.get_space_to_change(named=key.execution, caller=caller)
     _require_open(space)
     return space
 
@@ -234,8 +239,8 @@ def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[O
 
 
 def delete_object(*, key: Key, caller: Caller) -> Object:
-    """Delete an object and tell it; durable on return. Raises ExecutionNotFound, ObjectNotFound."""
-    space = queries.get_space(named=key.execution, caller=caller)
+    """Delete an object and tell it; durable on return. Raises ExecutionNotFound, Forbidden, ObjectNotFound."""
+    space = queries.get_space_to_change(named=key.execution, caller=caller)
     with transaction.atomic():
         space = lock_space(space.pk)
         found = Object.objects.filter(space=space, name=key.name).first()

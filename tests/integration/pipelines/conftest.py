@@ -42,6 +42,13 @@ class Driver:
         rows = Run.objects.filter(execution_id=execution.id).order_by("id")
         return list(rows if step is None else rows.filter(step=step))
 
+    def begin(self, run_id: UUID) -> UUID:
+        with run_moves.batch() as moves:
+            live = moves.lock([run_id])[run_id]
+            run_moves.assign(moves, live, worker_id=None, gpu=None)  # type: ignore[arg-type]
+            run_moves.start(moves, live)
+        return run_id
+
     def end(self, run_id: UUID, outputs: dict[str, Any] | None = None, error: str = "") -> None:
         with run_moves.batch() as moves:
             live = moves.lock([run_id])[run_id]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from apps.access.auth import ANONYMOUS, Caller
+from apps.access.services import issue_run_token
 from apps.core.errors import Invalid, Unavailable
 from apps.pipelines import advancing, services
 from apps.storage import blobs, events
@@ -15,6 +16,8 @@ from apps.storage import queries as storage
 from apps.storage import services as storage_services
 from apps.storage.models import Leftover, Object, Space
 from apps.topics import queries as topics
+from tests.cast import make_key
+from tests.object_client import OBJECTS, call
 
 if TYPE_CHECKING:
     from apps.pipelines.models import Execution
@@ -283,3 +286,27 @@ def test_a_step_that_is_done_again_does_not_read_what_it_wrote_before(driver):
     child = finish(driver, child)
     assert stored(child, "note/a.txt")[1] == b"second"
     assert driver.stage(child, "look").error == f"Object {child.id}/note/b.txt not found"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_op_of_a_replay_reads_what_the_parent_stored_and_changes_nothing_there(driver):
+    op = {"name": "op", "command": ["true"], "needs": ["gate"]}
+    parent = driver.advance(driver.start([*CHAIN[:2], op]))
+    parent = driver.end_all(parent, lambda _: {})
+    other = finish(driver, driver.start([writing("a.txt", content="other")]))
+    child = services.replay_execution(named=str(parent.id), from_stage="op", caller=ANONYMOUS)
+    driver.advance(child)
+    make_key("somebody")
+    token = issue_run_token(driver.begin(driver.runs(child)[0].id), 1)
+
+    def ask(method: str, target: str, content: bytes = b"") -> int:
+        bearer = f"Bearer {token}"
+        return call(method, f"{OBJECTS}{target}", content, authorization=bearer).status
+
+    assert ask("GET", f"/{parent.id}/note/a.txt") == 200
+    assert ask("GET", f"?execution_id={parent.id}") == 200
+    assert ask("GET", f"/{other.id}/note/a.txt") == 404
+    assert ask("PUT", f"/{parent.id}/note/a.txt", b"new") == 403
+    assert ask("DELETE", f"/{parent.id}/note/a.txt") == 403
+    assert ask("PUT", f"/{child.id}/op/b.txt", b"new") == 201
+    assert stored(parent, "note/a.txt")[1] == b"first"
