@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -13,10 +14,9 @@ from django.core import signals
 from django.core.handlers.asgi import ASGIRequest
 from django.core.handlers.base import BaseHandler
 from django.db import connections
-from django.http import HttpRequest
 from django.urls import set_script_prefix
 
-from apps.core import errors, intake, slim, slots
+from apps.core import correlation, errors, intake, slim, slots
 from apps.core.api import exception_handler
 from apps.core.held import BODIES, Held
 from apps.core.intake import ClientGone
@@ -101,10 +101,12 @@ class ThreadedDjango(BaseHandler):
         await send({"type": "http.response.body", "body": b""})
 
     async def _refuse(self, exc: Exception, scope: Scope, send: Send) -> None:
-        request = HttpRequest()
-        request.path = scope["path"]
+        request = ASGIRequest(scope, io.BytesIO())
         problem = exception_handler.problem_of(exc) or exception_handler.internal()
-        response = exception_handler.json_response(request, problem)
+        # Refused before the middleware: it is found by its id like any other.
+        with correlation.bound(correlation.choose(request.headers)) as correlation_id:
+            response = exception_handler.json_response(request, problem)
+        response[correlation.HEADER] = correlation_id
         await send(slim.head_of(response))
         await send({"type": "http.response.body", "body": response.content})
 
