@@ -9,7 +9,7 @@ from apps.pipelines.adapters.outbound import METHODS
 
 LONGEST_SECONDS = 300
 # The callable that sends the request, in a child process of the worker.
-SENDER = "apps.pipelines.adapters.outbound:send"
+SENDER = "apps.pipelines.adapters.outbound:perform"
 
 
 class Http(Adapter):

@@ -34,6 +34,16 @@ class Refused(Exception):
     """The request may not be sent, or its answer not be taken."""
 
 
+def perform(inputs: dict[str, JSON]) -> dict[str, JSON]:
+    """Send the request of a step; what went wrong is told in one line, which is the error of the step."""
+    try:
+        return send(inputs)
+    except Refused as exc:
+        raise SystemExit(str(exc)) from exc
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as exc:
+        raise SystemExit(f"{inputs['url']!r} could not be asked: {exc!r}") from exc
+
+
 def send(inputs: dict[str, JSON]) -> dict[str, JSON]:
     """Send the request and return status, headers and body; raises Refused, or what httpx raises."""
     deadline = time.monotonic() + inputs["timeout_s"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from apps.pipelines.adapters.outbound import MOST_BYTES, Refused, address_of, send
+from apps.pipelines.adapters.outbound import MOST_BYTES, Refused, address_of, perform, send
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -195,3 +195,23 @@ def test_an_answer_that_is_too_long_is_not_taken():
         pytest.raises(Refused, match="more"),
     ):
         request(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("http://elsewhere.test/", "the host elsewhere.test is not on this server's list"),
+        ("http://[", "'http://\\[' could not be asked: ValueError"),
+    ],
+)
+def test_the_error_of_a_step_is_one_line(url, why):
+    inputs = {"method": "GET", "url": url, "headers": None, "json": None, "body": None}
+    limits: dict[str, Any] = {
+        "timeout_s": 5,
+        "expect": None,
+        "allowed_hosts": [],
+        "allows_private": False,
+    }
+    with pytest.raises(SystemExit, match=why) as told:
+        perform({**inputs, **limits})
+    assert "\n" not in str(told.value)
