@@ -237,3 +237,9 @@ def _check_inputs(body: Body, specs: Mapping[str, JSON], inputs: Mapping[str, JS
     known = {**literal, **dict.fromkeys(inputs.keys() - specs.keys() - literal.keys())}
     _, errors = definitions.fill_inputs(named, known, path=body.at("inputs"))
     body.errors.extend(errors)
+    for name, value in literal.items():
+        if name in specs and specs[name].get("is_expression") and isinstance(value, str):
+            try:
+                expressions.compiled(value)
+            except ValueError as exc:
+                body.fail(f"inputs.{name}", str(exc))

@@ -30,6 +30,11 @@ def optional(type_: str, default: JSON = None, description: str = "") -> dict[st
     return {"type": type_, "required": False, "default": default, "description": description}
 
 
+def expression(description: str) -> dict[str, JSON]:
+    """Return the spec of an input that must be JMESPath; one that is literal is checked when a document is saved."""
+    return {**required("string", description), "is_expression": True}
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One step to be done: its execution, which is locked, and its inputs, which fit the adapter's specs."""

@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from apps.pipelines import expressions
-from apps.pipelines.adapters.base import Adapter, AdapterFailed, Call, Done, optional, required
+from apps.pipelines.adapters.base import Adapter, AdapterFailed, Call, Done, expression, optional
 from apps.pipelines.errors import ExpressionFailed
 
 
@@ -12,7 +12,7 @@ class Transform(Adapter):
 
     name = "transform"
     inputs: ClassVar = {
-        "expr": required("string", "JMESPath."),
+        "expr": expression("JMESPath."),
         "data": optional("any", description="What it is evaluated on."),
     }
 

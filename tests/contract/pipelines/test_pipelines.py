@@ -70,6 +70,15 @@ def test_yaml_is_read_where_json_is(api):
     assert answer.json()["steps"] == [{"name": "a", "command": ["echo", "hi"]}]
 
 
+def test_the_expression_of_a_transform_is_checked_when_it_is_saved(api):
+    step = {"name": "a", "adapter": "transform", "inputs": {"expr": "[["}}
+    answer = api.post(URL, {"name": "p", "steps": [step]})
+    assert answer.status_code == 422
+    [complaint] = answer.json()["detail"]
+    assert complaint["loc"] == ["body", "steps", 0, "inputs", "expr"]
+    assert complaint["msg"].startswith("is not JMESPath")
+
+
 def test_ten_mistakes_get_ten_messages_with_their_places(api):
     found = complaints(
         post(
