@@ -69,6 +69,7 @@ class Pickup:
         self._on_due = on_due
         self._lock = threading.Lock()
         self._known: dict[str, Stamp] = {}
+        self._told: dict[str, str] = {}
         self._sums: dict[str, str] | None = {}
         self._is_running = False
         self._is_asked = False
@@ -209,14 +210,18 @@ class Pickup:
                 files.Stamp.of(found.file) == found.stamp and files.is_closed(found.file)
             ):
                 return False
-            if not self._is_stored(new.name, content.sha256):
+            if not self._is_stored(new.name, found, content.sha256):
                 storage.put_object(
                     execution_id=self._execution_id, new=new, content=content, first=self._hold
                 )
+            self._told[found.path] = content.sha256
         self._known[found.path] = found.stamp
         return True
 
-    def _is_stored(self, name: str, sha256: str) -> bool:
+    def _is_stored(self, name: str, found: Found, sha256: str) -> bool:
+        known = self._known.get(found.path)
+        if known is not None and known.is_as_written(found.stamp):
+            return self._told.get(found.path) == sha256
         if self._sums is None:
             self._sums = stored.sums_of_run(self._claim.run_id, execution_id=self._execution_id)
         # Once: the same content written again is an object written again.

@@ -28,6 +28,11 @@ class Stamp(NamedTuple):
     inode: int
     size: int
     mtime_ns: int
+    ctime_ns: int  # also with its mode, its names and its times: whoever writes may set mtime back
+
+    def is_as_written(self, other: Stamp) -> bool:
+        """Say whether nobody has written in between, as far as the file says."""
+        return self[:3] == other[:3]
 
     @classmethod
     def of(cls, file: int) -> Stamp:
@@ -36,7 +41,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def _from(cls, found: os.stat_result) -> Stamp:
-        return cls(found.st_ino, found.st_size, found.st_mtime_ns)
+        return cls(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 class Found(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import textwrap
@@ -147,6 +148,27 @@ def test_a_file_written_again_is_told_again(make_agent, execution_id):
     work(agent, has_ended(run))
     assert objects(execution_id)["s/a"] == 2
     assert [name for name in created(execution_id) if name == "s/a"] == ["s/a", "s/a"]
+
+
+def test_a_write_that_sets_the_time_back_is_seen_and_a_new_mode_is_no_write(
+    make_agent, execution_id
+):
+    source = """
+        for name in ('a', 'b'): open(name, 'w').write('1')
+        while not os.path.exists('../work/go'): time.sleep(0.01)
+        found = os.stat('a')
+        with open('a', 'r+') as file: file.write('2')
+        os.utime('a', ns=(found.st_atime_ns, found.st_mtime_ns))
+        os.chmod('b', 0o600)
+        """
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: len(objects(execution_id)) == 2)
+    [held] = agent.held.values()
+    (held.files.directory.parent / "work/go").touch()
+    work(agent, has_ended(run))
+    assert sorted(created(execution_id)) == ["s/a", "s/a", "s/b"]
+    assert Object.objects.get(name="s/a").sha256 == hashlib.sha256(b"2").hexdigest()
 
 
 def test_links_and_pipes_lead_nowhere(make_agent, execution_id):
