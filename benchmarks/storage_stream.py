@@ -81,12 +81,15 @@ class _Client(asyncio.Protocol):
 class _Clients:
     """So many streams in one process, until each has had as many events as are expected."""
 
-    def __init__(self, url: str, executions: Sequence[str], count: int, expected: int) -> None:
+    def __init__(
+        self, url: str, executions: Sequence[str], count: int, expected: int, seen: str
+    ) -> None:
         parts = urlsplit(url)
         self._address = (parts.hostname or "", parts.port or 80)
         query = "&".join(f"execution_id={one}" for one in executions)
         self._request = (
-            f"GET /api/v1/storage/events?timeout=3600&{query} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
+            f"GET /api/v1/storage/events?timeout=3600&{query} HTTP/1.0\r\nHost: 127.0.0.1\r\n"
+            f"Last-Event-ID: {seen}\r\n\r\n"
         ).encode()
         self.expected = expected
         self._clients = [
@@ -106,8 +109,8 @@ class _Clients:
         if len(self._done) == len(self._clients):
             self._all_done.set()
 
-    async def follow(self, ready: Event) -> tuple[Heard, list[int], bool]:
-        """Return when the first client heard of each key, how many events each has had, and whether all ids rose."""
+    async def follow(self, ready: Event) -> tuple[Heard, list[int], bool, str]:
+        """Return when the first client heard of each key, how many events each has had, whether all ids rose, and the first id."""
         loop = asyncio.get_running_loop()
         for client in self._clients:
             await loop.create_connection(partial(_itself, client), *self._address)
@@ -122,7 +125,8 @@ class _Clients:
         rising = all(one.ids == sorted(set(one.ids)) for one in self._clients)
         for client in self._clients:
             client.transport.abort()
-        return self._clients[0].heard, [one.count for one in self._clients], rising
+        first = self._clients[0]
+        return first.heard, [one.count for one in self._clients], rising, min(first.ids)
 
 
 def _itself(client: _Client) -> _Client:
@@ -130,9 +134,9 @@ def _itself(client: _Client) -> _Client:
 
 
 async def _follow(
-    url: str, executions: Sequence[str], count: int, expected: int, ready: Event
-) -> tuple[Heard, list[int], bool]:
-    return await _Clients(url, executions, count, expected).follow(ready)
+    url: str, executions: Sequence[str], count: int, expected: int, seen: str, ready: Event
+) -> tuple[Heard, list[int], bool, str]:
+    return await _Clients(url, executions, count, expected, seen).follow(ready)
 
 
 def follow(
@@ -140,11 +144,12 @@ def follow(
     executions: Sequence[str],
     count: int,
     expected: int,
+    seen: str,
     ready: Event,
     found: Queue[Any],
 ) -> None:
     raise_file_limit()
-    found.put(uvloop.run(_follow(url, executions, count, expected, ready)))
+    found.put(uvloop.run(_follow(url, executions, count, expected, seen, ready)))
 
 
 async def write(url: str, keys: Sequence[str], at: dict[str, tuple[float, float]]) -> None:
@@ -168,12 +173,12 @@ async def write(url: str, keys: Sequence[str], at: dict[str, tuple[float, float]
 
 def measure(
     gyoza: System, executions: Sequence[str], objects: int, clients: int
-) -> tuple[list[float], list[float]]:
-    """Let 8 write and so many follow; return the latencies from the answer and from the request."""
+) -> tuple[list[float], list[float], str]:
+    """Let 8 write and so many follow; return the latencies from the answer and from the request, and the first id."""
     context = multiprocessing.get_context("spawn")
     ready, found = context.Event(), context.Queue()
     following = context.Process(
-        target=follow, args=(gyoza.url, executions, clients, objects, ready, found)
+        target=follow, args=(gyoza.url, executions, clients, objects, "", ready, found)
     )
     web = psutil.Process(gyoza.processes["web"].pid)
     empty = web.memory_info().rss / 2**20
@@ -198,7 +203,7 @@ def measure(
 
     uvloop.run(write_all())
     seconds = time.monotonic() - started
-    heard, counts, rising = found.get(timeout=PATIENCE + 60)
+    heard, counts, rising, first = found.get(timeout=PATIENCE + 60)
     done, spent = time.monotonic() - started, web.cpu_times()
     following.join()
     print(
@@ -216,7 +221,25 @@ def measure(
     keys = at.keys() & heard.keys()
     since_answer = sorted((heard[key] - at[key][1]) * 1000 for key in keys)
     since_request = sorted((heard[key] - at[key][0]) * 1000 for key in keys)
-    return since_answer, since_request
+    return since_answer, since_request, first
+
+
+def come_back(gyoza: System, execution: str, seen: str, missed: int) -> None:
+    """Let all clients come at once with the id of their first event, as when their process has died."""
+    context = multiprocessing.get_context("spawn")
+    ready, found = context.Event(), context.Queue()
+    arguments = (gyoza.url, [execution], CLIENTS, missed, seen, ready, found)
+    following = context.Process(target=follow, args=arguments)
+    following.start()
+    assert ready.wait(120)
+    started = time.monotonic()
+    _, counts, rising, _ = found.get(timeout=PATIENCE + 60)
+    following.join()
+    print(
+        f"{CLIENTS} clients come back at once: the last has all {missed} it missed {time.monotonic() - started:.1f} s after the"
+        f" last was let in; heard by each ÷ missed: {min(counts) / missed:.3f} to {max(counts) / missed:.3f} (exactly 1);"
+        f" ids {'rise' if rising else 'DO NOT RISE'}"
+    )
 
 
 def told(name: str, latencies: list[float], bound: float | None) -> None:
@@ -238,11 +261,13 @@ def main() -> None:
 
             measure(gyoza, [run()], 200, 1)  # warm
             print(f"load average: {os.getloadavg()[0]:.1f}")
-            answered, sent = measure(gyoza, [run() for _ in range(WRITERS)], OBJECTS, 1)
+            answered, sent, _ = measure(gyoza, [run() for _ in range(WRITERS)], OBJECTS, 1)
             told("write → frame, from the write", answered, P50_MS)
             told("write → frame, from the request", sent, P50_MS)
-            answered, _ = measure(gyoza, [run()], BUSY_OBJECTS, CLIENTS)
+            busy = run()
+            answered, _, first = measure(gyoza, [busy], BUSY_OBJECTS, CLIENTS)
             told(f"write → frame of the first of {CLIENTS}, from the write", answered, None)
+            come_back(gyoza, busy, first, BUSY_OBJECTS - 1)
 
 
 if __name__ == "__main__":

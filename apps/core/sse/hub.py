@@ -72,6 +72,7 @@ class Hub:
         self._sender: asyncio.Task[None] | None = None
         self._sent_at = 0.0
         self._client: redis.asyncio.Redis | None = None
+        self._asking: asyncio.Task[bool] | None = None
 
     def add(self, subscription: Subscription) -> None:
         """Register a waiter; the first one starts the subscriber."""
@@ -115,7 +116,12 @@ class Hub:
             await self._sender
 
     async def is_reached(self) -> bool:
-        """Say whether other processes can be heard."""
+        """Say whether other processes can be heard; one question for all who ask at once."""
+        if self._asking is None or self._asking.done():
+            self._asking = asyncio.create_task(self._ask())
+        return await asyncio.shield(self._asking)
+
+    async def _ask(self) -> bool:
         try:
             return self.hears or bool(await self._redis().ping())
         except (RedisError, OSError):
@@ -183,9 +189,8 @@ class Hub:
         self.wake([*self._waiters, *self._wide_waiters])
 
     def _place(self, channel: str) -> tuple[dict[str, set[Subscription]], str]:
-        if channel.endswith("*"):
-            return self._wide_waiters, channel[:-1]
-        return self._waiters, channel
+        is_wide = channel.endswith("*")
+        return (self._wide_waiters, channel[:-1]) if is_wide else (self._waiters, channel)
 
     def _redis(self) -> redis.asyncio.Redis:
         if self._client is None:

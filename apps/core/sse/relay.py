@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import psycopg
@@ -12,15 +12,13 @@ import psycopg
 from apps.core import lifespan
 from apps.core.errors import Unavailable
 from apps.core.sse import hub
+from apps.core.sse.sharing import Shared
 from apps.core.sse.subscription import BLIND_SECONDS, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Hashable, Iterable, Sequence
-    from typing import Any
+    from collections.abc import Iterable, Sequence
 
     from apps.core.sse.log import Event, Listener, Log
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -47,15 +45,7 @@ class Relay(Subscription):
         self._ended: set[str] = set()
         self._reader: asyncio.Task[None] | None = None
         self._is_over = False
-        self._shared: dict[Hashable, asyncio.Task[Any]] = {}
-
-    async def share(self, key: Hashable, read: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Read something once for all who want it at this moment; who leaves meanwhile takes it from nobody."""
-        reading: asyncio.Task[T] | None = self._shared.get(key)
-        if reading is None:
-            reading = self._shared[key] = asyncio.create_task(read())
-            reading.add_done_callback(lambda done: self._was_shared(key, done))
-        return await asyncio.shield(reading)
+        self.shared = Shared()
 
     def join(self, listener: Listener, after: int) -> int:
         """Offer a listener all that follows a position, which is returned: `after` if nobody else listens yet."""
@@ -100,19 +90,15 @@ class Relay(Subscription):
     async def stop(self) -> None:
         """Read no more."""
         self._end()
-        if running := {*self._shared.values(), *([self._reader] if self._reader else [])}:
-            await asyncio.wait(running)
+        await self.shared.close()
+        if self._reader is not None:
+            await asyncio.wait({self._reader})
 
     def _end(self) -> None:
         # Not cancelled: a statement that is interrupted takes its connection with it.
         self._is_over = True
         self._bell.ring()
         _forget(self)
-
-    def _was_shared(self, key: Hashable, done: asyncio.Task[Any]) -> None:
-        del self._shared[key]
-        if not done.cancelled():
-            done.exception()  # told to those who wait, if there still are any
 
     async def _run(self) -> None:
         with self:

@@ -63,6 +63,7 @@ class _Relayed:
         self._ends_at = time.monotonic() + terms.seconds
         # Up to where it has to read by itself when it has joined.
         self._until = 0
+        self._reads_alone = False
         self._waiting: deque[Event] = deque()
         self._is_slow = False
         self._has_ended = False
@@ -122,19 +123,24 @@ class _Relayed:
 
     async def _catch_up(self) -> Step:
         read = partial(self._log.read, self._after, _PER_STEP, self.channels)
-        if self._relay is None:
-            page = await relay.of(self._log).share((self._after, self.channels), read)
-        else:
-            # Not shared: what was begun before it joined may end before what it is told begins.
+        if self._reads_alone:
             page = await read()
+        else:
+            # All who were at a process that has died come at once. A full page is the same for ever.
+            shared = relay.of(self._log).shared
+            key = (self._after, self.channels)
+            page = await shared.get(key, read, is_final=lambda found: found.has_more)
         self._after = page.after
         if self._relay is None and not page.has_more:
             # What has been told since then is read once more from here: by now it is little.
             self._relay = relay.of(self._log)
             self._until = self._relay.join(self, self._after)
-        elif not page.has_more:
+        elif self._reads_alone and not page.has_more:
             # Joined before this was read: what came after it is being told. A log that begins anew has no such position.
             self._until = min(self._until, self._after)
+        elif not page.has_more:
+            # Who began this read may have done so before this stream joined.
+            self._reads_alone = True
         found = [
             event.frame for event in page.events if self._terms.wants(event) and self._is_new(event)
         ]

@@ -74,8 +74,9 @@ async def _span(log: EventLog, wanted: Wanted, channels: set[str]) -> tuple[Star
 
 
 async def _find(log: EventLog, event_id: int) -> int:
-    # All who were at a process that has died come at once, with the same few ids.
-    return await relay.of(log).share(("find", event_id), partial(log.find, event_id))
+    # All who were at a process that has died come at once, with the same few ids; events don't move.
+    find = partial(log.find, event_id)
+    return await relay.of(log).shared.get(("find", event_id), find, is_final=lambda _: True)
 
 
 def _id_at(moment: datetime) -> int:

@@ -356,6 +356,27 @@ def test_an_id_of_another_execution_is_a_place_as_well():
     assert names(aio.run(told(execution, headers={"last_event_id": seen.id}))) == ["s/b"]
 
 
+def test_five_hundred_come_back_at_once():
+    """As when their web process has died, at one that has had no stream yet."""
+    execution = open_space()
+    write(execution, *(f"s/{number}" for number in range(12)))
+
+    async def seen() -> str:
+        async with stream(execution, replay="true") as answer:
+            return (await answer.next_frame()).id
+
+    last = aio.run(seen())
+
+    async def come_back() -> list[str]:
+        async with stream(execution, headers={"last_event_id": last}) as answer:
+            return names([await answer.next_frame() for _ in range(11)])
+
+    async def scene() -> list[list[str]]:
+        return await asyncio.gather(*(come_back() for _ in range(500)))
+
+    assert aio.run(scene()) == [[f"s/{number}" for number in range(1, 12)]] * 500
+
+
 @pytest.mark.parametrize("given", ["nonsense", "1-4", "", "0190b7a4-aaaa-7bbb"])
 def test_what_is_no_uuid_is_as_none(execution, given):
     write(execution, "s/a")
