@@ -16,6 +16,7 @@ from apps.core.errors import NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
 from apps.pipelines import documents, errands, livestages, transitions
+from apps.pipelines.errands import Ordered
 from apps.pipelines.states import UNDONE, ExecutionStatus
 from apps.pipelines.steprun import Ops
 from apps.pipelines.turns import Turn
@@ -23,7 +24,7 @@ from apps.runs import services as runs
 from apps.topics.services import Refused
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from uuid import UUID
 
     from apps.pipelines.livestages import LiveStage
@@ -39,10 +40,12 @@ RETRIABLE = frozenset(
 )
 
 
-def advance_all(told: Collection[UUID], *, due: int) -> int:
+def advance_all(
+    told: Collection[UUID], *, due: int, send: Callable[[Ordered], object] = errands.run
+) -> int:
     """Do as `advance_execution` for these executions and for at most `due` that are due, in one transaction; count them.
 
-    If one stumbles they are advanced one by one, so that it does not keep back the others.
+    If one stumbles they are advanced one by one, so that it does not keep back the others. `send` sees to errands.
     """
     ids: list[UUID] = []
     try:
@@ -58,12 +61,14 @@ def advance_all(told: Collection[UUID], *, due: int) -> int:
     for one in found:
         if isinstance(one, _Alone):
             with suppress(NotFound):
-                advance_execution(one.execution_id)
-    _finish(found)
+                advance_execution(one.execution_id, send=send)
+    _finish(found, send)
     return len(ids)
 
 
-def advance_execution(execution_id: UUID) -> None:
+def advance_execution(
+    execution_id: UUID, *, send: Callable[[Ordered], object] = errands.run
+) -> None:
     """Do whatever an execution is ready for; nothing if it has ended or waits for its turn.
 
     A fault of ours interrupts it, so that it is not tried for ever. Raises NotFound.
@@ -84,17 +89,17 @@ def advance_execution(execution_id: UUID) -> None:
         return
     if not ids:
         raise NotFound(f"no execution {execution_id}", execution_id=str(execution_id))
-    _finish(found)
+    _finish(found, send)
 
 
-def _finish(left: Sequence[_Left]) -> None:
+def _finish(left: Sequence[_Left], send: Callable[[Ordered], object]) -> None:
     """Do what is left to do after the transaction. Should this be lost, the executions wake again."""
     for one in left:
         if isinstance(one, _ToStop):
             # Runs tell their feeds, and topics are locked in one order only.
             runs.stop_runs(run_ids=one.run_ids, reason=one.reason)
-        elif isinstance(one, errands.Ordered):
-            errands.run(one)
+        elif isinstance(one, Ordered):
+            send(one)
 
 
 def _advance_unless_refused(execution_id: UUID, ids: list[UUID]) -> list[_Left]:
@@ -145,7 +150,7 @@ class _ToStop:
     reason: str
 
 
-_Left = _ToStop | _Alone | errands.Ordered
+_Left = _ToStop | _Alone | Ordered
 
 
 def _advance_together(
@@ -211,7 +216,7 @@ def _run(ready: Sequence[tuple[Moves, Plan]], refused: Mapping[str, str]) -> lis
     ]
     for turn in turns:
         for stage, errand in turn.errands:
-            left.append(errands.Ordered(turn.execution.id, stage.name, stage.attempts, errand))
+            left.append(Ordered(turn.execution.id, stage.name, stage.attempts, errand))
     return left
 
 

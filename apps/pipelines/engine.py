@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 from django import db
 
 from apps.core.nudges import Ear
-from apps.pipelines import advancing, dispatching, settling
+from apps.pipelines import advancing, dispatching, errands, settling
 from apps.pipelines.starting import DISPATCH_TASK
 from apps.pipelines.transitions import ADVANCE_TASK
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable
     from uuid import UUID
+
+    from apps.pipelines.errands import Ordered
 
 log = logging.getLogger(__name__)
 
@@ -30,13 +32,20 @@ MOST = 200
 PAUSE_SECONDS = 1.0
 
 
-def run_once(told: Collection[UUID] = (), *, dispatches: bool = True, looks: bool = True) -> bool:
+def run_once(
+    told: Collection[UUID] = (),
+    *,
+    dispatches: bool = True,
+    looks: bool = True,
+    send: Callable[[Ordered], object] = errands.run,
+) -> bool:
     """Dispatch what has grown, advance those told of, and return whether there was anything.
 
-    If it `looks`, advance what is due and settle what has ended, too.
+    If it `looks`, advance what is due and settle what has ended, too. `send` sees to errands.
     """
     started = dispatching.dispatch_due() if dispatches else []
-    advanced = advancing.advance_all(told, due=MOST if looks else 0) if told or looks else 0
+    due = MOST if looks else 0
+    advanced = advancing.advance_all(told, due=due, send=send) if told or looks else 0
     settled = settling.settle_ended(most=MOST) if looks else 0
     return bool(started or advanced or settled)
 
@@ -51,6 +60,7 @@ class Engine:
         self._dispatches = True
         self._looks = True
         self._stopped = False
+        self._errands = errands.Runner()
         self._thread = threading.Thread(target=self._run, name="gyoza-engine", daemon=True)
         self._ear = Ear({ADVANCE_TASK: self.look, DISPATCH_TASK: self.wake})
 
@@ -71,6 +81,7 @@ class Engine:
         if self._thread.ident is not None:
             self._thread.join()
             self._ear.close()
+        self._errands.stop()
 
     def wake(self) -> None:
         """Look for all there is to do, soon."""
@@ -110,7 +121,10 @@ class Engine:
             dispatches, self._dispatches = self._dispatches, False
             looks, self._looks = self._looks, False
             # Only a look may have left something: whatever else makes work for another turn says so.
-            busy = run_once(told, dispatches=dispatches, looks=looks) and looks
+            busy = (
+                run_once(told, dispatches=dispatches, looks=looks, send=self._errands.send)
+                and looks
+            )
             for _ in range(heard):
                 self._ended.popleft()
             busy = busy or bool(self._ended) or self._dispatches or self._looks

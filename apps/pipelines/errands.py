@@ -7,10 +7,13 @@ is swept by those who keep it.
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 
+from django import db
 from django.db import transaction
 
 from apps.core.errors import GyozaError
@@ -28,6 +31,10 @@ if TYPE_CHECKING:
 
 JSON = Any
 
+THREADS = 4
+# That wait for one of them, and are run: each holds what it is to write.
+MOST = 64
+
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +46,34 @@ class Ordered:
     step: str
     attempt: int
     errand: Errand
+
+
+class Runner:
+    """Threads of a process that run errands, so that a backend that hangs keeps nobody else waiting."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="gyoza-errand")
+        self._room = BoundedSemaphore(MOST)
+
+    def send(self, ordered: Ordered) -> None:
+        """Have an errand run; what there is no room for is due again."""
+        if self._room.acquire(blocking=False):
+            self._pool.submit(self._run, ordered)
+        else:
+            log.warning("%d errands wait already: one of %s has to", MOST, ordered.execution_id)
+
+    def stop(self) -> None:
+        """End those that are being run; the others are due again."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _run(self, ordered: Ordered) -> None:
+        try:
+            run(ordered)
+        except Exception:
+            log.exception("an errand of execution %s is due again", ordered.execution_id)
+        finally:
+            db.connections.close_all()
+            self._room.release()
 
 
 def run(ordered: Ordered) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import base64
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import Any
 
 import pytest
 
 from apps.access.auth import ANONYMOUS, Caller
 from apps.access.services import issue_run_token
 from apps.core.errors import Invalid, Unavailable
-from apps.pipelines import advancing, services
+from apps.pipelines import advancing, errands, services
+from apps.pipelines.models import Execution
 from apps.storage import blobs, events
 from apps.storage import queries as storage
 from apps.storage import services as storage_services
@@ -18,9 +20,6 @@ from apps.storage.models import Leftover, Object, Space
 from apps.topics import queries as topics
 from tests.cast import make_key
 from tests.object_client import OBJECTS, call
-
-if TYPE_CHECKING:
-    from apps.pipelines.models import Execution
 
 pytestmark = pytest.mark.django_db
 
@@ -310,3 +309,42 @@ def test_an_op_of_a_replay_reads_what_the_parent_stored_and_changes_nothing_ther
     assert ask("DELETE", f"/{parent.id}/note/a.txt") == 403
     assert ask("PUT", f"/{child.id}/op/b.txt", b"new") == 201
     assert stored(parent, "note/a.txt")[1] == b"first"
+
+
+# --- beside the engine ----------------------------------------------------------------------------
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_backend_that_hangs_holds_up_no_other_execution(driver, monkeypatch):
+    hanging, goes_on = threading.Event(), threading.Event()
+    upload = storage_services.upload_bytes
+
+    def slow(content: bytes, *, name: str) -> Any:
+        hanging.set()
+        assert goes_on.wait(60)
+        return upload(content, name=name)
+
+    monkeypatch.setattr(storage_services, "upload_bytes", slow)
+    runner = errands.Runner()
+    try:
+        writes = driver.start([writing(content="a")])
+        other = driver.start([{"name": "a", "adapter": "transform", "inputs": {"expr": "`1`"}}])
+        advancing.advance_all([writes.id, other.id], due=0, send=runner.send)
+        assert hanging.wait(60)
+        assert Execution.objects.get(pk=other.id).status == "completed"
+        assert driver.statuses(writes) == {"note": "processing"}
+    finally:
+        goes_on.set()
+        runner.stop()
+    assert driver.advance(writes).status == "completed"
+
+
+def test_errands_that_there_is_no_room_for_are_due_again(driver, monkeypatch):
+    monkeypatch.setattr(errands, "MOST", 0)
+    runner = errands.Runner()
+    execution = driver.start([writing(content="a")])
+    advancing.advance_all([execution.id], due=0, send=runner.send)
+    runner.stop()
+    assert driver.statuses(execution) == {"note": "processing"}
+    _make_overdue(driver, execution)
+    assert finish(driver, execution).status == "completed"
