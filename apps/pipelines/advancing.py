@@ -232,10 +232,13 @@ def _make_runs(turns: Sequence[Turn]) -> None:
                 stage.run_ids.append(run.id)
 
 
-def retry_execution(execution: Execution, *, reason: str) -> None:
+def retry_execution(
+    execution: Execution, *, reason: str, also: Callable[[], object] | None = None
+) -> None:
     """Do again what failed or was cancelled: runs that were made get another attempt, the other steps start anew.
 
-    Raises IllegalTransition unless the execution is failed, cancelled or interrupted.
+    `also` writes what is to be committed with it. Raises IllegalTransition unless the execution is failed, cancelled or
+    interrupted.
     """
     # First the runs, in a transaction of their own (see advance_execution). Should the second be lost, they end under
     # an ended execution, and the next retry finds them done.
@@ -248,6 +251,8 @@ def retry_execution(execution: Execution, *, reason: str) -> None:
     with transitions.locked(execution.id) as moves:
         transitions.require_ended(moves)
         transitions.reopen(moves)
+        if also is not None:
+            also()
         timeout_s = documents.plan_of(moves.execution.document).timeout_s
         if timeout_s is not None:
             moves.execution.deadline_at = moves.now + timedelta(seconds=timeout_s)

@@ -15,6 +15,7 @@ import msgspec
 from django.db import transaction
 
 from apps.core import clock, sql
+from apps.core.errors import NotFound
 from apps.core.sql import AWAY
 from apps.pipelines import (
     advancing,
@@ -27,7 +28,7 @@ from apps.pipelines import (
     starting,
 )
 from apps.pipelines.conditions import Condition
-from apps.pipelines.models import Execution, Trigger
+from apps.pipelines.models import Execution, Pipeline, Trigger
 from apps.pipelines.starting import Start
 from apps.pipelines.states import ExecutionStatus
 from apps.topics import queries as topics
@@ -135,6 +136,20 @@ def pin(trigger: Trigger, *, start: str | int) -> None:
         trigger.position = min(start, head.seq) if isinstance(start, int) else 0
     trigger.topic_id = head.topic_id
     conditions.set_condition(trigger, Condition.CURSOR_PINNED, True, reason)
+
+
+def lock_or_make(pipeline_id: str) -> Trigger:
+    """Lock the trigger of a pipeline and then the pipeline, the order of a turn, whoever else is at it.
+
+    A trigger that was never started is made, and stopped. Raises NotFound.
+    """
+    fresh = Trigger(pipeline_id=pipeline_id, version=0, is_started=False)
+    Trigger.objects.bulk_create([fresh], ignore_conflicts=True)
+    trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
+    pipelines = Pipeline.objects.select_for_update(no_key=True)
+    if trigger is None or pipelines.filter(pk=pipeline_id).first() is None:
+        raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
+    return trigger
 
 
 def unfollow(topic: str) -> None:

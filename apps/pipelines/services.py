@@ -28,7 +28,7 @@ from apps.pipelines import (
 )
 from apps.pipelines.adapters import registry
 from apps.pipelines.errors import PipelineExists, PipelineInUse
-from apps.pipelines.models import Execution, Pipeline, Trigger, Version
+from apps.pipelines.models import Execution, Pipeline, Version
 from apps.pipelines.schedules import services as schedules
 from apps.pipelines.starting import Start
 from apps.pipelines.states import FINAL, ExecutionStatus, StageStatus
@@ -136,17 +136,12 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
     """
     queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     with transaction.atomic():
-        # The trigger first: the order of the dispatcher.
-        trigger = Trigger.objects.select_for_update().filter(pk=pipeline_id).first()
-        pipeline = Pipeline.objects.select_for_update().filter(pk=pipeline_id).first()
-        if pipeline is None:
-            raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
-        # It may have been made since it was looked for.
-        trigger = trigger or Trigger.objects.filter(pk=pipeline_id).first()
+        trigger = dispatching.lock_or_make(pipeline_id)
+        pipeline = Pipeline.objects.select_for_update().get(pk=pipeline_id)
         running = Execution.objects.filter(
             pipeline_id=pipeline_id, status=ExecutionStatus.RUNNING
         ).values_list("id", flat=True)
-        listens = trigger is not None and trigger.is_started
+        listens = trigger.is_started
         if (running or listens) and not force:
             raise PipelineInUse(
                 f"pipeline {pipeline_id} has {len(running)} running executions"
@@ -161,7 +156,7 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
                 nudge_on_commit(ADVANCE_TASK)
         schedules.remove_schedule(pipeline)
         pipeline.delete()
-        if trigger is not None and listens:
+        if listens:
             dispatching.unfollow(trigger.topic)
         access.audit(caller=caller, action="pipeline.delete", target=pipeline_id, force=force)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import transaction
 
 from apps.access import services as access
-from apps.core.errors import Forbidden, NotFound
+from apps.core.errors import Forbidden, IllegalTransition
 from apps.core.queue import nudge_on_commit
 from apps.pipelines import (
     advancing,
@@ -20,16 +20,16 @@ from apps.pipelines import (
     queries,
     starting,
     steprun,
+    transitions,
 )
 from apps.pipelines.conditions import Condition
 from apps.pipelines.errors import NoEventOption, TriggerNotStarted
-from apps.pipelines.models import DeadLetter, Execution, Pipeline, Trigger, Version
+from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
 from apps.pipelines.starting import DISPATCH_TASK, Start
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from apps.access.auth import Caller
 
@@ -49,7 +49,7 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
     if not caller.sees(plan.event):
         raise Forbidden(f"this key may not read the topic {plan.event}", topic=plan.event)
     with transaction.atomic():
-        trigger = _lock_or_make(pipeline_id)
+        trigger = dispatching.lock_or_make(pipeline_id)
         left = trigger.topic
         goes_on = trigger.topic == plan.event and trigger.is_started
         if not goes_on:
@@ -71,18 +71,6 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
             caller=caller, action="trigger.start", target=pipeline_id, version=chosen.number
         )
         nudge_on_commit(DISPATCH_TASK)
-    return trigger
-
-
-def _lock_or_make(pipeline_id: str) -> Trigger:
-    """Return the locked trigger of a pipeline, whoever else makes it or deletes the pipeline. Raises NotFound."""
-    fresh = Trigger(pipeline_id=pipeline_id, version=0, is_started=False)
-    Trigger.objects.bulk_create([fresh], ignore_conflicts=True)
-    trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
-    # The trigger first: the order of the dispatcher.
-    pipelines = Pipeline.objects.select_for_update(no_key=True)
-    if trigger is None or pipelines.filter(pk=pipeline_id).first() is None:
-        raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
     return trigger
 
 
@@ -172,30 +160,49 @@ def redrive(*, pipeline_id: str, seqs: Sequence[int] | None, caller: Caller) -> 
         rows = rows.filter(seq__in=seqs)
     count = 0
     for letter in rows:
-        with transaction.atomic():
-            gone, _ = DeadLetter.objects.filter(pk=letter.pk).delete()
-            if not gone:
-                continue
-            count += 1
-            if letter.execution_id is None:
-                _start_again(letter, caller)
-        if letter.execution_id is not None:
-            _retry(letter.execution_id, caller)
+        count += _take_up(letter, caller)
     access.audit(caller=caller, action="trigger.redrive", target=pipeline_id, redriven=count)
     return count
 
 
-def _retry(execution_id: UUID, caller: Caller) -> None:
-    execution = Execution.objects.filter(pk=execution_id).first()
-    # Retried by somebody else meanwhile: then it is under way.
-    if execution is not None and execution.status in advancing.RETRIABLE:
-        advancing.retry_execution(execution, reason=f"redriven by {caller.name}")
+def _take(letter: DeadLetter) -> bool:
+    gone, _ = DeadLetter.objects.filter(pk=letter.pk).delete()
+    return gone > 0
 
 
-def _start_again(letter: DeadLetter, caller: Caller) -> None:
-    trigger = Trigger.objects.filter(pk=letter.pipeline_id).first()
-    if trigger is None:
-        return
+def _take_up(letter: DeadLetter, caller: Caller) -> bool:
+    """Let the execution of a letter go on; the letter is gone when it does, not before. Return whether it was there."""
+    execution = letter.execution_id and Execution.objects.filter(pk=letter.execution_id).first()
+    if not execution:
+        return _start_again(letter, caller)
+    if not DeadLetter.objects.filter(pk=letter.pk).exists():
+        return False
+    taken: list[bool] = []
+    try:
+        advancing.retry_execution(
+            execution,
+            reason=f"redriven by {caller.name}",
+            also=lambda: taken.append(_take(letter)),
+        )
+    except IllegalTransition:
+        # Retried by somebody else meanwhile. Should it have failed again since, the letter is that of this failure.
+        with transitions.locked(execution.id) as moves:
+            if moves.execution.status not in advancing.RETRIABLE:
+                taken.append(_take(letter))
+    return any(taken)
+
+
+def _start_again(letter: DeadLetter, caller: Caller) -> bool:
+    with transaction.atomic():
+        if not _take(letter):
+            return False
+        trigger = Trigger.objects.filter(pk=letter.pipeline_id).first()
+        if trigger is not None:
+            _start(letter, trigger, caller)
+    return True
+
+
+def _start(letter: DeadLetter, trigger: Trigger, caller: Caller) -> None:
     version = Version.objects.get(pipeline_id=letter.pipeline_id, number=trigger.version)
     starting.start(
         [

@@ -17,6 +17,7 @@ from apps.pipelines import (
     livestages,
     services,
     statuses,
+    transitions,
     triggers,
 )
 from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
@@ -286,6 +287,35 @@ def test_redriving_goes_on_from_the_failed_steps(driver):
     assert (execution.status, execution.attempt) == ("running", 2)
     assert triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS) == 1
     assert triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS) == 0
+
+
+def test_a_letter_is_there_until_its_execution_goes_on(driver, monkeypatch):
+    listen()
+    publish("a")
+    dispatch()
+    end("failed", driver)
+
+    def die(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(transitions, "reopen", die)
+        with pytest.raises(KeyboardInterrupt):
+            triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS)
+    assert DeadLetter.objects.count() == 1
+    assert triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS) == 1
+    assert Execution.objects.get().status == "running"
+
+
+def test_a_letter_goes_with_the_next_redrive_if_somebody_else_has_retried(driver):
+    listen()
+    publish("a")
+    dispatch()
+    end("failed", driver)
+    services.retry_execution(named=str(Execution.objects.get().pk), caller=ANONYMOUS)
+    assert triggers.redrive(pipeline_id="p", seqs=None, caller=ANONYMOUS) == 1
+    assert not DeadLetter.objects.exists()
+    assert Execution.objects.get().attempt == 2
 
 
 def test_a_loop_ends_after_sixteen_hops():
