@@ -37,9 +37,12 @@ BUSY_OBJECTS = int(os.environ.get("BUSY_OBJECTS", "2000"))
 P50_MS = 15.0
 # Of so many clients one is read frame by frame; of the others, events are counted.
 EVERY = 50
-PATIENCE = 300
+PATIENCE = int(os.environ.get("PATIENCE", "300"))
 _EVENT = b"event: storage.object.created\n"
 _KEY = re.compile(rb'^id: ([0-9a-f-]{36})\n.*\n.*"key":"([^"]*)"', re.MULTILINE)
+
+# What stands between the pieces of a long part; a frame may be cut by it, and has no carriage return of its own.
+_CHUNK = re.compile(rb"\r\n[0-9a-f]+\r\n")
 
 Heard = dict[str, float]
 
@@ -66,9 +69,11 @@ class _Client(asyncio.Protocol):
         if not found:
             self._rest = data
             return
+        assert self.is_open or whole.startswith(b"HTTP/1.1 200"), whole[:500]
         if not self.is_open and b"retry: 3000" in whole:
             self.is_open = True
             self._clients.one_more_open()
+        whole = _CHUNK.sub(b"", whole)
         if self._reads:
             for event_id, key in _KEY.findall(whole):
                 self.heard[key.decode()] = now
