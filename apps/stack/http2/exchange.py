@@ -123,7 +123,7 @@ class Exchange:
 
     async def receive(self) -> dict[str, Any]:
         if not (self._is_gone or self._has_ended):
-            await self._news.wait()
+            await self._wait_for_news()
             self._news.clear()
         if self._is_gone or self._has_ended:
             return {"type": "http.disconnect"}
@@ -131,6 +131,15 @@ class Exchange:
         if body:
             self._link.taken(self.stream, len(body))
         return {"type": "http.request", "body": body, "more_body": not self._has_all}
+
+    async def _wait_for_news(self) -> None:
+        """Wait for more of the body, but not for ever; or, behind its end, until the client leaves."""
+        try:
+            async with asyncio.timeout(None if self._has_all else settings.GYOZA_STALLED_SECONDS):
+                await self._news.wait()
+        except TimeoutError:
+            self._link.reset(self.stream, ErrorCodes.CANCEL)
+            self.gone()
 
     async def send(self, message: Mapping[str, Any]) -> None:
         await self._link.writable()

@@ -384,6 +384,16 @@ def test_a_stream_that_gets_no_room_is_given_up(raw: Raw, settings):
         pass
 
 
+def test_a_body_that_does_not_come_is_given_up(raw: Raw, settings):
+    raw.until(h2.events.RemoteSettingsChanged)
+    settings.GYOZA_STALLED_SECONDS = 0.05
+    stream = raw.get("/echo", ends=False, method="POST")
+    event = raw.until(h2.events.StreamReset, stream_id=stream)
+    assert event.error_code == h2.errors.ErrorCodes.CANCEL
+    while APP.open:
+        pass
+
+
 def test_a_client_that_never_reads_is_given_up(port: int, settings):
     with Raw(port) as raw:
         raw.until(h2.events.RemoteSettingsChanged)
