@@ -14,7 +14,7 @@ from django.utils.functional import cached_property
 
 from apps.core import intake
 from apps.core.headers import ScopeHeaders
-from apps.core.held import ANSWERS, BODIES, Held
+from apps.core.held import ANSWERS, BODIES, Held, sending
 from apps.core.intake import ClientGone
 from apps.core.sse.outlet import EXTENSION
 from apps.core.sse.stream import StreamResponse
@@ -168,7 +168,8 @@ async def _send_all(response: Any, send: Send, *, is_head: bool) -> None:
                 # Waits while the client takes nothing; the server ends that (`stack.protocol`).
                 if len(part) <= PIECE_BYTES:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
-                else:
+                    continue
+                with sending(len(part)):
                     for piece in _pieces(part):
                         await send({"type": "http.response.body", "body": piece, "more_body": True})
     await send({"type": "http.response.body", "body": b""})

@@ -14,6 +14,7 @@ from apps.core import correlation
 from apps.core.api import exception_handler
 from apps.core.dataplane import refusal
 from apps.core.errors import NotFound
+from apps.core.held import sending
 from apps.core.intake import ClientGone
 from apps.core.slim import Answer, SlimRequest, raw_headers
 from apps.core.sse.lasting import Lasting
@@ -64,7 +65,9 @@ class Socket:
     async def send(self, text: bytes) -> None:
         """Send a message of text once the client has taken most of what went before; raises ClientGone."""
         try:
-            await self._send({"type": "websocket.send", "text": text.decode()})
+            # ASGI wants a string, and the server makes bytes of it again.
+            with sending(2 * len(text)):
+                await self._send({"type": "websocket.send", "text": text.decode()})
         except OSError as exc:  # so ASGI servers say that the connection is gone
             raise ClientGone from exc
 

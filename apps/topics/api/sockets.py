@@ -13,6 +13,8 @@ from apps.core.api import exception_handler
 from apps.core.api.scope import ANY
 from apps.core.dataplane import View
 from apps.core.errors import Invalid, UnsupportedMessage, UpgradeRequired
+from apps.core.held import FRAMES, Held
+from apps.core.slim import PIECE_BYTES
 from apps.core.sse import hub
 from apps.core.sse.bell import Bell
 from apps.core.sse.stream import HEARTBEAT_SECONDS
@@ -71,6 +73,9 @@ class Conversation:
         self._socket = socket
         self._identify = identify
         self._outbox: asyncio.Queue[bytes] = asyncio.Queue(MOST_WAITING)
+        # What is in it or being sent; and set whenever that has become less.
+        self._unsent = Held(FRAMES)
+        self._sent = asyncio.Event()
         self._bell = Bell()
         self._follower = Follower(Messages(), self._bell, ends=False)
         # Held by whoever says something of a topic: nothing of an old subscription comes after the answer to a new one.
@@ -93,27 +98,39 @@ class Conversation:
             for task in tasks:
                 task.cancel()
             await asyncio.wait(tasks)
+            self._unsent.let_go()
             self._follower.close()
             self._bell.close()
 
     async def _send(self) -> Closing:
         while True:
-            await self._socket.send(await self._outbox.get())
+            message = await self._outbox.get()
+            await self._socket.send(message)
             self._outbox.task_done()
+            self._unsent.keep(self._unsent.size - len(message))
+            self._sent.set()
 
     async def _tell(self) -> Closing:
         while not lifespan.is_draining():
+            while self._unsent.size > PIECE_BYTES and not self._outbox.empty():
+                # Of long pages, one waits while one is sent.
+                self._sent.clear()
+                await self._sent.wait()
             step = await self._follower.read()
             if step.frames:
                 async with self._telling:
                     for message in step.frames:
-                        await self._outbox.put(message)
+                        await self._say(message)
             if not step.has_more:
                 await self._bell.wait(HEARTBEAT_SECONDS)
         async with self._telling:
-            await self._outbox.put(FAREWELL)
+            await self._say(FAREWELL)
         await self._outbox.join()
         return GOING_AWAY
+
+    async def _say(self, message: bytes) -> None:
+        self._unsent.note(len(message))
+        await self._outbox.put(message)
 
     async def _hear(self) -> Closing:
         while True:
@@ -129,7 +146,7 @@ class Conversation:
             except Exception as exc:
                 problem = exception_handler.told_of(exc, doing="a command on a socket")
                 detail = b',"detail":%b' % _json(problem.detail) if problem.detail else b""
-                await self._outbox.put(
+                await self._say(
                     b'{"op":"error","request_id":%b,"code":%b,"message":%b%b}'
                     % (request_id, _json(problem.code), _json(problem.message), detail)
                 )
@@ -152,7 +169,7 @@ class Conversation:
             found = await sessions.find_topics(list(wanted), lenient=body.lenient)
         positions = {name: start_of(wanted[name], topic) for name, topic in found.items()}
         async with self._instead_of(found):
-            await self._outbox.put(
+            await self._say(
                 b'{"op":"subscribed","request_id":%b,"topics":%b}'
                 % (request_id, _json(told_starts(found, positions)))
             )
@@ -162,7 +179,7 @@ class Conversation:
         named = bodies.parse_few(commands.read_unsubscribe, text).named()
         require_seen(named, caller)
         async with self._instead_of(named):
-            await self._outbox.put(
+            await self._say(
                 b'{"op":"unsubscribed","request_id":%b,"topics":%b}' % (request_id, _json(named))
             )
 
@@ -185,10 +202,10 @@ class Conversation:
             written = await groupcommit.write(append)
         seqs = seqs_member(written) if target.return_seqs else b',"seqs":null'
         members = written_members(target.topic, written, started, seqs=seqs)
-        await self._outbox.put(b'{"op":"ack","request_id":%b,' % request_id + members)
+        await self._say(b'{"op":"ack","request_id":%b,' % request_id + members)
 
     async def _ping(self, text: bytes, request_id: bytes, caller: Caller) -> None:
-        await self._outbox.put(b'{"op":"pong","request_id":%b}' % request_id)
+        await self._say(b'{"op":"pong","request_id":%b}' % request_id)
 
 
 class _Drain(Subscription):

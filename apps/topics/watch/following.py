@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import structs
+
 from apps.core import lifespan
+from apps.core.held import FRAMES
 from apps.core.sse.stream import Step
 from apps.topics.retention import Gap
 from apps.topics.watch import pages
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
 
 # After so many pages, a topic that is written as fast as it is told lets the others have their turn.
 _PAGES_IN_A_ROW = 16
+# Bytes of a page when memory is short: what a connection's buffer takes at once.
+_LEAST_BUDGET = 64 * 1024
 
 
 class Dialect(Protocol):
@@ -51,6 +56,13 @@ class _Followed:
     @property
     def turns(self) -> int:
         return self.pages // _PAGES_IN_A_ROW
+
+
+def _within_means(selection: Selection) -> Selection:
+    """Return what is read at a time: less if this process keeps much already for clients who don't take it."""
+    if selection.budget > _LEAST_BUDGET and FRAMES.is_used_up():
+        return structs.replace(selection, budget=_LEAST_BUDGET)
+    return selection
 
 
 class Follower:
@@ -167,7 +179,8 @@ class Follower:
             name = next(one_of) if len(self._pending) == 1 else min(one_of, key=self._turn)
             followed = self._topics[name]
             after = followed.position.seq
-            reading = followed.tail.read(after, followed.selection, not_before=followed.not_before)
+            selection = _within_means(followed.selection)
+            reading = followed.tail.read(after, selection, not_before=followed.not_before)
             if not reading.is_done:
                 await reading.wait()
             if reading.error is not None:
@@ -178,6 +191,8 @@ class Follower:
                 or followed.position.seq != after
             ):
                 continue  # ended or unsubscribed meanwhile, or told by another connection of the session
+            if selection != _within_means(selection):
+                continue  # those who were told before have used up what there was
             if reading.has_failed:
                 self._park(name, followed, reading)  # Postgres is away; the tail tries again
                 continue

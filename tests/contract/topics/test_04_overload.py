@@ -9,6 +9,7 @@ import pytest
 
 from apps.core import held
 from tests.contract.topics.conftest import JSON, refused, waits_on
+from tests.contract.topics.socket_client import Socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -169,3 +170,25 @@ def test_long_answers_that_nobody_takes_are_kept_within_a_limit(api: Api, settin
     api._loop.call_soon_threadsafe(taken.set)
     assert slow.result(60) > 200_000
     assert api.post("/v0/topics/t/diff", {}).status_code == 200
+
+
+def test_followers_get_less_at_a_time_while_others_take_nothing(api: Api, settings: Any):
+    settings.GYOZA_MAX_UNSENT_BYTES = 300_000
+    data = ["x" * 50_000, "y" * 50_000]
+    api.write("t", *data)
+    burden = held.Held(held.FRAMES)
+    burden.note(300_000)
+    try:
+        with Socket(api) as socket:
+            socket.ask("subscribe", topic="t")
+            assert [record["data"] for record in socket.hear()["records"]] == data[:1]
+            assert [record["data"] for record in socket.hear()["records"]] == data[1:]
+            assert socket.hear()["op"] == "caught_up"
+        with api.follow(api.watch({"t": {}})) as stream:
+            stream.records(data[0])
+            burden.let_go()
+            stream.records(data[1])
+    finally:
+        burden.let_go()
+    with api.follow(api.watch({"t": {}})) as stream:
+        stream.records(*data)
