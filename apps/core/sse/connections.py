@@ -40,13 +40,15 @@ def admit(response: object, key: UUID | None, *, ends_with_key: bool = False) ->
     """Count a stream or socket until its answer has ended; raises Throttled if there are too many. Other answers don't count."""
     if not isinstance(response, Lasting):
         return
+    # Of a watch, the key that made its session: whoever opens it has presented that one.
+    owner = response.charged_to or key
     try:
-        response.on_release(_take(response.charged_to or key))
+        response.on_release(_take(owner))
     except Throttled:
         response.close()
         raise
-    if ends_with_key:
-        streams = _of_key.setdefault(key, set())
+    if ends_with_key or response.charged_to is not None:
+        streams = _of_key.setdefault(owner, set())
         streams.add(response)
         response.on_release(partial(streams.discard, response))
 

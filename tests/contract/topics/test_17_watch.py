@@ -9,6 +9,8 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
+from apps.access import keyring
+from apps.access.models import ApiKey
 from apps.core import lifespan
 from apps.core.sse import connections
 from apps.topics.models import Event, Topic, WatchSession
@@ -689,3 +691,17 @@ def test_metrics_count_streams_and_sessions(api: Api):
         stream.records(1)
         shown = api.get("/v0/metrics", accept="application/json").json()
         assert (shown["sse_connections"], shown["watch_sessions"]) == (1, 2)
+
+
+def test_a_watch_ends_with_the_key_that_made_its_session(api: Api):
+    api.write("t", 1)
+    make_key("other")
+    key = make_key("mine", "read")
+    made = api.post("/v0/watch", {"topics": {"t": {}}}, key=key).json()
+    with api.follow(made["stream_url"], key=key) as stream:
+        stream.records(1)
+        stream.expect("caught-up")
+        ApiKey.objects.get(name="mine").delete()
+        keyring.drop()
+        refused(api.get("/v0/topics/t", key=key), 401, "unauthorized")
+        assert stream.is_over()
