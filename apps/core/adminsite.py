@@ -35,6 +35,11 @@ class LookOnlyAdmin(ModelAdmin):  # type: ignore[misc]
 
     show_full_result_count = False
 
+    def get_object(self, request: HttpRequest, object_id: str, from_field: Any = None) -> Any:
+        """Return the row of an id; None if there is none."""
+        # Postgres takes no text with NUL.
+        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

@@ -44,7 +44,10 @@ def pipelines_visible_to(caller: Caller) -> QuerySet[Pipeline]:
 
 def get_pipeline(*, pipeline_id: str, caller: Caller) -> Pipeline:
     """Return a pipeline. Raises NotFound."""
-    row = pipelines_visible_to(caller).filter(pk=pipeline_id).first()
+    # Postgres takes no text with NUL.
+    row = (
+        None if "\0" in pipeline_id else pipelines_visible_to(caller).filter(pk=pipeline_id).first()
+    )
     if row is None:
         raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
     return row
@@ -144,7 +147,9 @@ def executions_visible_to(caller: Caller) -> QuerySet[Execution]:
 
 def get_execution(*, named: str, caller: Caller) -> Execution:
     """Return an execution by UUID or tag. Raises NotFound."""
-    row = executions_visible_to(caller).filter(_named(named)).first()
+    rows = executions_visible_to(caller)
+    # Postgres takes no text with NUL.
+    row = None if "\0" in named else rows.filter(_named(named)).first()
     if row is None:
         raise NotFound(f"Execution {named} not found", execution=named)
     return row

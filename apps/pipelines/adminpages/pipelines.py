@@ -188,7 +188,7 @@ class PipelineAdmin(AskingAdmin):
 
     @action(description="Export YAML", url_path="export", permissions=["view"])  # type: ignore[untyped-decorator]
     def export(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        row = Pipeline.objects.filter(pk=unquote(object_id)).first()
+        row = self.get_object(request, unquote(object_id))
         if row is None:
             raise Http404
         version = _wanted(request, row)

@@ -100,8 +100,9 @@ def test_a_reader_goes_on_after_what_it_saw():
     assert len(aio.run(read(last_event_id="nonsense"))) == 4
 
 
-def test_an_unknown_execution_is_not_found():
-    status, body = aio.run(get("/api/v1/executions/nope/events"))
+@pytest.mark.parametrize("named", ["nope", "\0"])
+def test_an_unknown_execution_is_not_found(named):
+    status, body = aio.run(get(f"/api/v1/executions/{named}/events"))
     assert (status, body["error_code"]) == (404, "not_found")
 
 

@@ -63,7 +63,8 @@ def test_who_may_have_it(filled, reader, stranger):
     assert call("GET", f"{URL}/full", key=reader).status == 200
     refused(call("GET", f"{URL}/full", key=stranger), 404, "execution_not_found")
     refused(call("GET", f"{URL}/full"), 401, "unauthorized")
-    refused(call("GET", f"{URL}/nobody", key=reader), 404, "execution_not_found")
+    for unknown in ("nobody", "%00"):
+        refused(call("GET", f"{URL}/{unknown}", key=reader), 404, "execution_not_found")
     assert malformed(call("GET", f"{URL}/full?stage=%00", key=reader)) == ["query", "stage"]
 
 

@@ -206,7 +206,12 @@ def test_yaml_is_exported_as_it_can_be_applied(operator):
     operator.post(f"{PIPELINES}p/remove/", {"apply": "1"})
     operator.post(f"{PIPELINES}add/", {"document": answer.content.decode()})
     assert msgspec.json.decode(Version.objects.get().document)["metadata"] == {"é": [1, None, "2"]}
-    assert operator.get(f"{PIPELINES}nope/export/").status_code == 404
+    for unknown in ("nope", "%00"):
+        assert operator.get(f"{PIPELINES}{unknown}/export/").status_code == 404
+
+
+def test_an_id_that_no_row_can_have_leads_back_to_the_list(operator):
+    assert operator.get(f"{PIPELINES}%00/change/").status_code == 302
 
 
 def test_a_pipeline_is_run_with_inputs(operator):

@@ -269,7 +269,7 @@ def test_what_is_not_there_is_not_found(operator, execution, put, name):
 
 
 @pytest.mark.parametrize(
-    "execution_id", ["0190b7a4-0000-7000-8000-000000000000", "nobody", "a_5Fb"]
+    "execution_id", ["0190b7a4-0000-7000-8000-000000000000", "nobody", "a_5Fb", "%00"]
 )
 def test_an_execution_that_is_not_there_is_not_found(operator, execution_id):
     assert operator.get(f"{SPACES}{execution_id}/change/").status_code == 404
