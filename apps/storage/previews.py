@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Kind = Literal["text", "markdown", "json", "table", "image", "none"]
 
 MOST_BYTES = 256 * 1024
+# Reading Markdown can take the square of its length: more of it is shown as it is written.
+MOST_MARKDOWN = 64 * 1024
 MOST_ROWS = 200
 MOST_COLUMNS = 50
 # JSON over several lines may be much longer than it was.
@@ -109,12 +111,14 @@ def preview(one: Object, content: bytes) -> Preview:
     except UnicodeDecodeError:
         return Preview("none", notes=("It is not UTF-8.",))
     notes = (f"Only the first {MOST_BYTES // 1024} KiB are shown.",) if is_cut else ()
-    if kind == "markdown":
+    if kind == "markdown" and len(text) <= MOST_MARKDOWN:
         return Preview(kind, html=_markdown(text), notes=notes)
     if kind == "json":
         return _json(text, notes)
     if kind == "table":
         return _table(one, text, notes, is_cut=is_cut)
+    if kind == "markdown":
+        notes = (*notes, f"Markdown of more than {MOST_MARKDOWN // 1024} KiB is shown as text.")
     return Preview("text", text=text, notes=notes)
 
 
