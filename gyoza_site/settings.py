@@ -449,7 +449,7 @@ GYOZA_EXECUTORS = {
         "OPTIONS": {
             "base_dir": str(BASE_DIR),
             # Beside what users may name, the senders of our own adapters.
-            "allowed": [*GYOZA_PYTHON_OPS, "apps.pipelines.adapters.outbound:send"],
+            "allowed": [*GYOZA_PYTHON_OPS, "apps.pipelines.adapters.outbound:perform"],
             "max_children": GYOZA_WORKER_SLOTS,
         },
     },

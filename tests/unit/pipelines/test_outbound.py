@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.conf import settings
 
+from apps.core.allowlist import is_allowed
+from apps.pipelines.adapters.http import SENDER
 from apps.pipelines.adapters.outbound import MOST_BYTES, Refused, address_of, perform, send
 
 if TYPE_CHECKING:
@@ -215,3 +218,8 @@ def test_the_error_of_a_step_is_one_line(url, why):
     with pytest.raises(SystemExit, match=why) as told:
         perform({**inputs, **limits})
     assert "\n" not in str(told.value)
+
+
+def test_workers_may_call_what_the_adapter_asks_for():
+    executors: Any = settings.GYOZA_EXECUTORS
+    assert is_allowed(SENDER, executors["python"]["OPTIONS"]["allowed"])
