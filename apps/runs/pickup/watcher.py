@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 
 _THREADS = 4
 # What is written together is heard of together: twice the step after the last of it, at most this long after the first.
-_STEP_MS, _MOST_MS = 3, 10
+_STEP_MS, _MOST_MS = 1, 5
 # An op that has run for so long is listened to; the files of shorter ones are picked up when they end.
 _SHORT_SECONDS = 0.05
 # A folder is watched only some moments after it was made: what was written into it by then is found by looking again.

@@ -24,8 +24,9 @@ class DurableFiles(FileSystemStorage):
             Path(content.temporary_file_path()) if hasattr(content, "temporary_file_path") else None
         )
         if source is not None and source.stat().st_dev == target.parent.stat().st_dev:
-            _sync(source)
             source.rename(target)
+            # Under its name: a journalling file system then writes both at once, and the folder costs nothing more.
+            _sync(target)
         else:
             self._copy(content, target)
         _sync(target.parent)
