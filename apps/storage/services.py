@@ -50,6 +50,24 @@ class NewSpace:
 
 
 @dataclass(frozen=True, slots=True)
+class Condition:
+    """What must be so of the object that there is, or nothing is changed (RFC 9110 §13.1)."""
+
+    # There is none (If-None-Match: *).
+    is_absent: bool = False
+    # It has one of these etags, or any with "*" (If-Match); None = whatever it has.
+    etags: frozenset[str] | None = None
+
+    def check(self, existing: Object | None, key: str) -> None:
+        """Raise PreconditionFailed unless it holds."""
+        if self.is_absent and existing is not None:
+            raise PreconditionFailed(f"Object {key} exists", key=key)
+        if self.etags is None or (existing is not None and self.etags & {"*", existing.etag}):
+            return
+        raise PreconditionFailed(f"Object {key} is not the one that was named", key=key)
+
+
+@dataclass(frozen=True, slots=True)
 class NewObject:
     """What is said of an object to be written; `name` is its key without the execution."""
 
@@ -58,8 +76,7 @@ class NewObject:
     content_type: str
     metadata: dict[str, JSON] = field(default_factory=dict)
     run_id: UUID | None = None
-    # Refuse it if there is one (If-None-Match: *).
-    is_first: bool = False
+    only_if: Condition = Condition()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,14 +151,14 @@ def admit_write(*, key: Key, caller: Caller) -> Space:
     return space
 
 
-def expect_write(*, key: Key, caller: Caller, length: int, is_first: bool) -> None:
+def expect_write(*, key: Key, caller: Caller, length: int, only_if: Condition) -> None:
     """Refuse a large write before its content has come, as `put_object` would once it has.
 
     Raises ExecutionNotFound, ExecutionEnded, PreconditionFailed, QuotaExceeded.
     """
     space = admit_write(key=key, caller=caller)
     existing = Object.objects.filter(space=space, name=key.name).first()
-    _require_absent(existing if is_first else None)
+    only_if.check(existing, f"{space.pk}/{key.name}")
     _require_room(space, existing, length)
 
 
@@ -224,7 +241,7 @@ def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[O
         space = lock_space(execution_id)
         _require_open(space)
         existing = Object.objects.filter(space=space, name=new.name).first()
-        _require_absent(existing if new.is_first else None)
+        new.only_if.check(existing, f"{space.pk}/{new.name}")
         _require_room(space, existing, uploaded.length)
         changes = [(new.stage, 1, uploaded.length)]
         replaced = None
@@ -238,14 +255,18 @@ def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[O
     return stored, replaced
 
 
-def delete_object(*, key: Key, caller: Caller) -> Object:
-    """Delete an object and tell it; durable on return. Raises ExecutionNotFound, Forbidden, ObjectNotFound."""
+def delete_object(*, key: Key, caller: Caller, only_if: Condition = Condition()) -> Object:
+    """Delete an object and tell it; durable on return.
+
+    Raises ExecutionNotFound, Forbidden, ObjectNotFound, PreconditionFailed.
+    """
     space = queries.get_space_to_change(named=key.execution, caller=caller)
     with transaction.atomic():
         space = lock_space(space.pk)
         found = Object.objects.filter(space=space, name=key.name).first()
         if found is None:
             raise ObjectNotFound(f"Object {key.execution}/{key.name} not found")
+        only_if.check(found, found.key)
         access.audit(
             caller=caller,
             action="storage.delete",
@@ -288,11 +309,6 @@ def _require_open(space: Space) -> None:
             f"Execution {space} has ended: nothing is written under it any more",
             execution_id=str(space.execution_id),
         )
-
-
-def _require_absent(existing: Object | None) -> None:
-    if existing is not None:
-        raise PreconditionFailed(f"Object {existing.key} exists", key=existing.key)
 
 
 def _require_room(space: Space, existing: Object | None, length: int) -> None:

@@ -70,7 +70,7 @@ class ObjectView(View):
                 key=wanted,
                 caller=caller,
                 length=min(length, limit),
-                is_first=new.is_first,
+                only_if=new.only_if,
             )
         content = Arriving(limit)
         try:
@@ -106,7 +106,12 @@ class ObjectView(View):
 
     async def delete(self, request: HttpRequest, caller: Caller, key: str) -> Answer:
         wanted = requests.key_of(request)
-        deleted = await in_own_thread(services.delete_object, key=wanted, caller=caller)
+        deleted = await in_own_thread(
+            services.delete_object,
+            key=wanted,
+            caller=caller,
+            only_if=requests.condition_of(request.headers),
+        )
         return respond(encode({"deleted": True, "key": deleted.key}))
 
 

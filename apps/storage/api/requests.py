@@ -11,7 +11,7 @@ from apps.core import intake
 from apps.core.errors import Invalid, RangeNotSatisfiable
 from apps.core.slim import SlimRequest
 from apps.storage import keys
-from apps.storage.services import NewObject
+from apps.storage.services import Condition, NewObject
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -34,6 +34,7 @@ _TYPE = re.compile(
     r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;\s*[\w!#$&^.+-]+=(\"[^\"\\\x00-\x1f\x7f]*\"|[\w!#$&^.+-]+))*",
     re.ASCII,
 )
+_ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
 
@@ -67,7 +68,7 @@ def new_object(request: HttpRequest, key: Key, caller: Caller) -> NewObject:
         content_type=_content_type(request.headers.get("Content-Type"), key.name),
         metadata=_metadata(request.headers),
         run_id=caller.run_id,
-        is_first=_is_first(request.headers.get("If-None-Match")),
+        only_if=condition_of(request.headers),
     )
 
 
@@ -143,12 +144,18 @@ def _moment(given: str | None) -> datetime | None:
     return moment if moment is None or moment.tzinfo else None
 
 
-def _is_first(condition: str | None) -> bool:
-    if condition is None:
-        return False
-    if condition.strip() != "*":
+def condition_of(headers: Mapping[str, str]) -> Condition:
+    """Read under which condition something is to be changed. Raises Invalid."""
+    absent, tags = headers.get("If-None-Match"), headers.get("If-Match")
+    if absent is not None and absent.strip() != "*":
         raise _wrong("If-None-Match", 'must be "*" on a write')
-    return True
+    if tags is None:
+        return Condition(is_absent=absent is not None)
+    listed = [tag.strip() for tag in tags.split(",")]
+    if not all(tag == "*" or _ETAG.fullmatch(tag) for tag in listed):
+        raise _wrong("If-Match", 'must be "*" or etags in quotes')
+    # A weak one never matches (RFC 9110 §13.1.1), so it is left as it is.
+    return Condition(absent is not None, frozenset(tag.strip('"') for tag in listed))
 
 
 def _content_type(given: str | None, name: str) -> str:

@@ -113,6 +113,29 @@ def test_only_the_first_write_is_wanted(execution):
     assert malformed(put(f"{execution}/s/a", if_none_match='"e"')) == ["header", "If-None-Match"]
 
 
+def test_only_what_the_client_knows_is_replaced(execution):
+    refused(put(f"{execution}/s/a", if_match="*"), 412, "precondition_failed")
+    first = put(f"{execution}/s/a", b"1").json()["etag"]
+    second = put(f"{execution}/s/a", b"2", if_match=f'"other", "{first}"')
+    assert second.status == 200
+    refused(put(f"{execution}/s/a", b"3", if_match=f'"{first}"'), 412, "precondition_failed")
+    refused(put(f"{execution}/s/a", b"3", if_match=f'W/"{first}"'), 412, "precondition_failed")
+    assert get(f"{execution}/s/a").content == b"2"
+    assert put(f"{execution}/s/a", b"3", if_match="*").status == 200
+
+
+def test_only_what_the_client_knows_is_deleted(execution):
+    path = f"/api/v1/storage/objects/{execution}/s/a"
+    etag = put(f"{execution}/s/a", b"1").json()["etag"]
+    refused(call("DELETE", path, if_match='"other"'), 412, "precondition_failed")
+    assert call("DELETE", path, if_match=f'"{etag}"').status == 200
+
+
+@pytest.mark.parametrize("given", ["zzz", '"a" "b"', '"a",', "", '"a'])
+def test_what_is_no_list_of_etags_is_refused(execution, given):
+    assert malformed(put(f"{execution}/s/a", if_match=given)) == ["header", "If-Match"]
+
+
 def test_a_type_is_guessed_if_none_is_given(execution):
     assert put(f"{execution}/s/a.json").json()["content_type"] == "application/json"
     assert put(f"{execution}/s/a").json()["content_type"] == "application/octet-stream"

@@ -20,7 +20,7 @@ from apps.storage.errors import ExecutionEnded, ObjectNotFound
 from apps.storage.incoming import Incoming
 from apps.storage.keys import Key
 from apps.storage.models import Leftover, Object, Space
-from apps.storage.services import NewObject
+from apps.storage.services import Condition, NewObject
 from apps.topics import queries as topics
 from apps.topics.models import Event
 from tests.integration.storage.test_sweeps import kept, store
@@ -120,7 +120,9 @@ def test_two_writers_of_one_key_follow_each_other(execution, place):
 
 def test_one_of_many_is_the_first(execution, place):
     def first() -> Object:
-        new = NewObject(name="s/a", stage="s", content_type="text/plain", is_first=True)
+        new = NewObject(
+            name="s/a", stage="s", content_type="text/plain", only_if=Condition(is_absent=True)
+        )
         with Incoming() as arriving:
             return services.put_object(execution_id=UUID(execution), new=new, content=arriving)[0]
 
