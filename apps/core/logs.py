@@ -48,7 +48,7 @@ def configure(config: dict[str, Any]) -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "filters": {"seldom": {"()": Seldom}},
+            "filters": {"seldom": {"()": Seldom}, "in_a_line": {"()": InALine}},
             "formatters": {"line": {"()": formatter, "style": config["format"]}},
             "handlers": {
                 "stderr": {
@@ -67,6 +67,8 @@ def configure(config: dict[str, Any]) -> None:
                 "django.server": {"handlers": [], "propagate": True},
                 # A line for every socket that is opened.
                 "uvicorn.websocket": {"level": "WARNING"},
+                # Anybody can send any Host: what was refused is told, not where in Django.
+                "django.security.DisallowedHost": {"filters": ["in_a_line"]},
                 # While Postgres is away, each pool tries twice a second.
                 "psycopg.pool": {"filters": ["seldom"]},
                 # A line or two for every nudge and sweep; a task that fails is still told.
@@ -97,6 +99,14 @@ class Seldom(logging.Filter):
         if is_due:
             self._told[kind] = record.created
         return is_due
+
+
+class InALine(logging.Filter):
+    """Leaves out where something was raised: what is told is about what came in, not about us."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.exc_info = None
+        return True
 
 
 def formatter(style: str) -> structlog.stdlib.ProcessorFormatter:

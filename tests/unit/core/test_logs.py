@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -86,3 +87,12 @@ def test_a_line_that_is_said_again_and_again_is_told_seldom():
         *(True, False, True),
     ]
     assert told(61, "another kind: %s %s")
+
+
+def test_what_came_in_is_told_without_where_it_was_refused():
+    try:
+        raise ValueError("bad host")
+    except ValueError:
+        record = logging.LogRecord("n", logging.ERROR, "f", 1, "m", None, sys.exc_info())
+    assert logs.InALine().filter(record)
+    assert "Traceback" not in logs.formatter("text").format(record)

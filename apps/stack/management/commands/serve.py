@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from uvicorn.supervisors import Multiprocess
 
 from apps.access import auth
+from apps.core.sql import AWAY
 from apps.stack.protocol import PatientProtocol
 from apps.stack.websocket import PING_SECONDS, SocketProtocol
 
@@ -39,9 +40,14 @@ class Command(BaseCommand):
     def handle(self, *, host: str, port: int, workers: int, **_: Any) -> None:
         try:
             auth.refuse_open_bind(host)
+            banner = auth.dev_mode_banner()
         except ImproperlyConfigured as exc:
             raise CommandError(str(exc)) from exc
-        if banner := auth.dev_mode_banner():
+        except AWAY as exc:
+            raise CommandError(
+                f"Postgres does not answer, start again when it does: {exc}"
+            ) from exc
+        if banner:
             self.stderr.write(banner)
         os.environ.setdefault("DJANGO_SETTINGS_MODULE", "gyoza_site.settings")
         config = uvicorn.Config(
