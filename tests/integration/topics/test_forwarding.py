@@ -205,8 +205,9 @@ def test_a_connection_that_breaks_costs_no_copy(scalpel: Scalpel) -> None:
         with connection.cursor() as cursor:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid, 30000) FROM pg_stat_activity"
-                " WHERE state = 'idle in transaction' AND query LIKE '-- Move a router%'"
+                " WHERE state = 'idle in transaction' AND query LIKE 'UPDATE topics_router%'"
             )
+            assert cursor.fetchall() == [(True,)]
         connection.close()
 
     scalpel.before["topics/append_records"] = cut
