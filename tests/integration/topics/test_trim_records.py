@@ -16,6 +16,7 @@ from apps.topics import eviction, queries, services, settling
 from apps.topics.disk import remains, segments, sweep
 from apps.topics.models import DeletedTopic, Event, IdempotencyKey, Remains, Topic
 from apps.topics.services import NewEvent, append_events
+from tests.new_log import renew_log
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,18 +36,6 @@ def clock(settings: Any) -> Iterator[time_machine.Traveller]:
     with time_machine.travel(START, tick=False) as traveller:
         yield traveller
     renew_log()
-
-
-def renew_log() -> None:
-    with connection.cursor() as cursor:
-        for segment in segments.all_segments():
-            cursor.execute(f'DROP TABLE "{segment.name}"')
-        cursor.execute(
-            "CREATE TABLE topics_event_0 PARTITION OF topics_event (PRIMARY KEY (topic_id, seq))"
-            " FOR VALUES FROM (MINVALUE) TO (MAXVALUE)"
-        )
-        cursor.execute("ALTER SEQUENCE topics_event_id_seq RESTART")
-        cursor.execute("DELETE FROM topics_horizon")
 
 
 def fill(topic: str, count: int) -> None:
