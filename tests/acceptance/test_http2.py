@@ -37,12 +37,12 @@ def http(gyoza: System) -> Iterator[httpx.Client]:
 
 
 def test_the_log_is_written_and_read(http: httpx.Client):
-    answer = http.post("/v0/topics/t", json={"records": [{"data": 1}]})
+    answer = http.post("/v0/topics/written", json={"records": [{"data": 1}]})
     assert (answer.http_version, answer.status_code) == ("HTTP/2", 201)
-    page = http.post("/v0/topics/t/diff", json={})
+    page = http.post("/v0/topics/written/diff", json={})
     assert [record["data"] for record in page.json()["records"]] == [1]
     assert http.put("/v0/topics/p%C3%A9").json()["error"]["code"] == "invalid_request"
-    assert http.delete("/v0/topics/t").json()["deleted"] is True
+    assert http.delete("/v0/topics/written").json()["deleted"] is True
 
 
 def test_pages_and_the_control_plane_are_served_too(http: httpx.Client):

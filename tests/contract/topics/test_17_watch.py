@@ -157,7 +157,8 @@ def test_who_accepts_no_stream_is_told_first_of_all(api: Api, accept: str):
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "*/*", "text/html, */*;q=0.1"])
 def test_who_accepts_streams_or_anything_is_served(api: Api, accept: str):
-    api.write("t", 1)
+    written = api.write("t", 1)
+    assert written.status_code == 201, written.text
     with api.follow(api.watch({"t": {}}), accept=accept) as stream:
         assert stream.status == 200
 
