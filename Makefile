@@ -34,8 +34,8 @@ test: ## All tests but acceptance and browser, on a Postgres and Redis of their 
 test-fast: ## Unit and architecture tests only.
 	@$(SETUP) test -m pytest tests/unit tests/architecture
 
-test-all: ## All tests.
-	@$(SETUP) test -m pytest
+test-all: ## All tests, in an order of their own each time; SEED=1 for one that can be had again.
+	@$(SETUP) test -m pytest $(if $(SEED),--randomly-seed=$(SEED))
 
 lint: ## Style and mistakes: ruff.
 	@$(SETUP) dev -m ruff check .
