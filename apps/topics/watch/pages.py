@@ -37,7 +37,7 @@ _KEPT_PAGES = 1024
 # A round of frames takes 25 µs for a watcher that is woken, 10 for one whose frames are pushed. Rounds so far apart take
 # half of the process's time at most, leave the other half to whoever writes what they tell, and carry more records each.
 _WOKEN_SECONDS = 50e-6
-_PUSHED_SECONDS = 25e-6
+_PUSHED_SECONDS = 12e-6
 _CLOCK_SECONDS = 0.001
 # A lost wake-up costs no more than this.
 _POLL_SECONDS = 10.0
