@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Generic
 
 import msgspec
@@ -68,7 +69,7 @@ class ClaimView(View):
         return respond(members + b',"performance":{"server_total_ms":%.3f}}' % ms_since(started))
 
 
-class VerdictView(View, Generic[Body]):
+class VerdictView(View, ABC, Generic[Body]):
     """What is common to those who decide about leased jobs (§18.2); each says what its body asks for."""
 
     scope = {"POST": "write"}
@@ -101,8 +102,9 @@ class VerdictView(View, Generic[Body]):
             )
         )
 
+    @abstractmethod
     def order(self, body: Body, node: bytes, leases: list[int]) -> Verdict:
-        raise NotImplementedError
+        """Return what is asked of these leases."""
 
     def told(self, decided: Decided) -> bytes:
         return b'"ready":%d,"in_flight":%d' % (decided.depth.ready, decided.depth.in_flight)
