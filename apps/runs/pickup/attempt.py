@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from django.db import connections
@@ -76,7 +77,7 @@ class Pickup:
         self._is_over = False
         self._ended_at: float | None = None
         self._wait = _SOON_SECONDS
-        self._refused: list[str] = []
+        self._refused: dict[str, str] = {}  # why, by path; it may be written again and again
 
     @property
     def has_ended(self) -> bool:
@@ -174,7 +175,8 @@ class Pickup:
     def _end(self) -> None:
         if self._refused and not self.problem:
             more = len(self._refused) - _MOST_TOLD
-            told = "; ".join(self._refused[:_MOST_TOLD])
+            first = islice(self._refused.items(), _MOST_TOLD)
+            told = "; ".join(f"{files.shown(path)}: {why}" for path, why in first)
             self.problem = f"could not be stored: {told}" + (
                 f"; and {more} more" if more > 0 else ""
             )
@@ -196,7 +198,7 @@ class Pickup:
                 if type(exc) is OutOfRoom:
                     raise
                 self._known[found.path] = found.stamp
-                self._refused.append(f"{files.shown(found.path)}: {_why(exc)}")
+                self._refused[found.path] = _why(exc)
         return is_open
 
     def _store(self, found: Found, *, is_last: bool) -> bool:
