@@ -9,13 +9,15 @@ too, which Postgres is told to keep (it waits for the disk, as in production).
 from __future__ import annotations
 
 import argparse
-import tempfile
-from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.system import System, durable_system
+from benchmarks.timed import timed_system
+
+if TYPE_CHECKING:
+    from tests.system import System
 
 LIMIT_S = 0.8
 
@@ -81,15 +83,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--steps", type=int, default=40)
     given = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="gyoza-bench-") as home,
-        durable_system(
-            Path(home), "-c", "track_commit_timestamp=on", GYOZA_PYTHON_OPS="tests.ops.*"
-        ) as gyoza,
-    ):
-        gyoza.start_web()
-        gyoza.start_worker()
-        gyoza.start_beat()
+    with timed_system() as gyoza:
         gyoza.post("/api/v1/pipelines/", document(given.steps))
         run_one(gyoza)
         executions = [run_one(gyoza) for _ in range(given.rounds)]

@@ -12,15 +12,17 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import tempfile
 import time
 from http.client import HTTPConnection
-from pathlib import Path
 from statistics import quantiles
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.system import System, durable_system
+from benchmarks.timed import timed_system
+
+if TYPE_CHECKING:
+    from tests.system import System
 
 LIMIT_MS = 15.0
 BODY = json.dumps({"python": "tests.ops:noop", "event_delivery": {"topic": "latency"}})
@@ -80,15 +82,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--pause", type=float, default=0.05)
     given = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="gyoza-bench-") as home,
-        durable_system(
-            Path(home), "-c", "track_commit_timestamp=on", GYOZA_PYTHON_OPS="tests.ops.*"
-        ) as gyoza,
-    ):
-        gyoza.start_web()
-        gyoza.start_worker()
-        gyoza.start_beat()
+    with timed_system() as gyoza:
         submit(gyoza, 30, given.pause)
         found = legs(gyoza, submit(gyoza, given.runs, given.pause))
         for name, delays in found.items():

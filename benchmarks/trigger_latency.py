@@ -10,15 +10,17 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import tempfile
 import time
 from http.client import HTTPConnection
-from pathlib import Path
 from statistics import quantiles
+from typing import TYPE_CHECKING
 
 import psycopg
 
-from tests.system import System, durable_system
+from benchmarks.timed import timed_system
+
+if TYPE_CHECKING:
+    from tests.system import System
 
 LIMIT_MS = 30.0
 PIPELINE = {
@@ -92,15 +94,7 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=100)
     parser.add_argument("--pause", type=float, default=0.05)
     given = parser.parse_args()
-    with (
-        tempfile.TemporaryDirectory(prefix="gyoza-bench-") as home,
-        durable_system(
-            Path(home), "-c", "track_commit_timestamp=on", GYOZA_PYTHON_OPS="tests.ops.*"
-        ) as gyoza,
-    ):
-        gyoza.start_web()
-        gyoza.start_worker()
-        gyoza.start_beat()
+    with timed_system() as gyoza:
         gyoza.post("/api/v1/pipelines/", PIPELINE)
         gyoza.post("/api/v1/events/orders")
         publish(gyoza, 20, given.pause, after=0)
