@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -46,6 +47,20 @@ STATUS: dict[type[errors.GyozaError], int] = {
     errors.OutOfRoom: 507,
 }
 
+# Whoever is told that the database is not available isn't told why; the log is, once in so many seconds.
+_REASON_SECONDS = 5.0
+_reason_logged = -_REASON_SECONDS
+
+
+def _no_database(exc: Exception) -> errors.Unavailable:
+    global _reason_logged
+    now = time.monotonic()
+    if now - _reason_logged >= _REASON_SECONDS:
+        _reason_logged = now
+        log.warning("the database is not available: %s", str(exc).strip().partition("\n")[0])
+    return errors.Unavailable("the database is not available")
+
+
 Fold = tuple[type[BaseException], "Callable[[Any], errors.GyozaError]"]
 
 # Errors of the libraries below us, folded into our own; the first row that fits wins, so subclasses stand first.
@@ -69,9 +84,9 @@ FOLDS: tuple[Fold, ...] = (
     (django.ValidationError, lambda exc: errors.Invalid.of([("body", m) for m in exc.messages])),
     (UnreadablePostError, lambda _: errors.Invalid("the body could not be read to its end")),
     # Postgres is away, is starting, has no connection left or gave up waiting: nothing the caller did.
-    (OperationalError, lambda _: errors.Unavailable("the database is not available")),
-    (InterfaceError, lambda _: errors.Unavailable("the database is not available")),
-    (psycopg.OperationalError, lambda _: errors.Unavailable("the database is not available")),
+    (OperationalError, _no_database),
+    (InterfaceError, _no_database),
+    (psycopg.OperationalError, _no_database),
 )
 
 

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from apps.core import asyncdb, lifespan, slots
+from apps.core.api import exception_handler
 from apps.topics import queries
 from tests.cast import make_key
 from tests.contract.topics.conftest import RECORDS, refused
@@ -164,3 +165,17 @@ def test_shutting_down(api: Api, monkeypatch: pytest.MonkeyPatch):
     """⚑4."""
     monkeypatch.setattr(lifespan, "_draining", True)
     refused(api.get("/v0/ready"), 503, "shutting_down")
+
+
+def test_the_log_says_once_why_the_database_is_not_available(
+    api: Api, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    def away() -> Any:
+        raise psycopg.OperationalError("refused for a reason\nand a hint")
+
+    monkeypatch.setattr(exception_handler, "_reason_logged", float("-inf"))
+    monkeypatch.setattr(asyncdb, "connection", away)
+    for _ in range(3):
+        refused(api.post("/v0/topics/t/diff", {}), 503, "unavailable")
+    told = [r.getMessage() for r in caplog.records if r.name == exception_handler.__name__]
+    assert told == ["the database is not available: refused for a reason"]
