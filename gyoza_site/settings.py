@@ -174,7 +174,7 @@ def _database(url: str) -> dict[str, object]:
         k: unquote(v) for k, v in query.items() if k not in {"host", "port"}
     }
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "apps.core.postgres",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
@@ -215,9 +215,6 @@ DATABASES["default"]["OPTIONS"] = {
     # Statements of core.sql.run_bound are planned once per connection.
     "prepare_threshold": 0,
 }
-# A restarted Postgres leaves dead connections in the pool; each would cost one request a 503. The look is one
-# empty round trip.
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery ---------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,8 +15,10 @@ from weakref import WeakKeyDictionary
 
 from django.conf import settings
 from django.db import connections
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection
 from psycopg_pool import AsyncConnectionPool
+
+from apps.core.postgres.farewells import has_ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,8 +39,14 @@ _pools: WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncConnectionPool[Connect
 async def connection() -> AsyncIterator[Connection]:
     """Lend an autocommit connection; waits for a free one, at most the pool's timeout."""
     pool = _pools.get(asyncio.get_running_loop()) or await _open()
-    async with pool.connection() as lent:
-        yield lent
+    while True:
+        async with pool.connection() as lent:
+            # Not the pool's own check, which after each dead connection waits twice as long before the next look.
+            if has_ended(lent):
+                await lent.close()  # it is not lent again
+                continue
+            yield lent
+            return
 
 
 @asynccontextmanager
@@ -63,7 +70,6 @@ async def _open() -> AsyncConnectionPool[Connection]:
     pool = AsyncConnectionPool[Connection](
         kwargs=_parameters(),
         configure=_configure,
-        check=_check,
         open=False,
         name="gyoza-async",
         **options,
@@ -77,17 +83,6 @@ async def _configure(made: Connection) -> None:
     with socket.socket(fileno=os.dup(made.fileno())) as link:
         if link.family == socket.AF_UNIX:
             link.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
-
-
-async def _check(lent: Connection) -> None:
-    """Refuse a connection that Postgres has closed while nobody used it, at the price of a system call."""
-    # Nothing is expected on an idle connection, so what can be read is a farewell or the end. Not select(), which knows
-    # no descriptor beyond 1023: a process with a thousand clients has others.
-    poller = select.poll()
-    poller.register(lent.fileno(), select.POLLIN)
-    if poller.poll(0):
-        await lent.close()  # else the pool would offer it again
-        raise OperationalError("Postgres has closed the connection")
 
 
 def _parameters() -> dict[str, Any]:

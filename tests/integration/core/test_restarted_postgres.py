@@ -1,0 +1,77 @@
+"""Connections that Postgres has closed while they lay in a pool are not lent again, however many they are."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+from django.conf import settings
+from django.db import connection
+
+from apps.core import asyncdb
+from tests import aio
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MOST = settings.GYOZA_DB_POOL
+END_OTHERS = (
+    "SELECT count(pg_terminate_backend(pid, 30000)) FROM pg_stat_activity"
+    " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
+
+
+def end_others() -> int:
+    """End every connection but this thread's; returns how many there were."""
+    with connection.cursor() as cursor:
+        cursor.execute(END_OTHERS)
+        return int(cursor.fetchone()[0])
+
+
+def in_threads(number: int, all_connected: threading.Barrier | None = None) -> list[object]:
+    """Ask Postgres something from threads, at once if there is a barrier, and return what they were told."""
+    told: list[object] = []
+
+    def ask() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT 1")
+                if all_connected:
+                    all_connected.wait()
+                told.append(cursor.fetchone())
+        except Exception as exc:
+            told.append(exc)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=ask) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+        if all_connected is None:
+            thread.join()
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def test_the_first_to_ask_django_is_answered():
+    others = MOST - 1  # this thread holds one itself
+    assert in_threads(others, threading.Barrier(others)) == [(1,)] * others
+    assert end_others() >= others
+    assert in_threads(3) == [(1,)] * 3
+
+
+def test_the_first_to_ask_in_the_event_loop_is_answered():
+    async def ask(all_connected: asyncio.Barrier | None = None) -> object:
+        async with asyncdb.connection() as lent:
+            if all_connected:
+                await all_connected.wait()
+            return await (await lent.execute("SELECT 1")).fetchone()
+
+    async def scene() -> None:
+        barrier = asyncio.Barrier(MOST)
+        await asyncio.gather(*(ask(barrier) for _ in range(MOST)))
+        assert await asyncio.to_thread(end_others) >= MOST
+        assert [await ask() for _ in range(3)] == [(1,)] * 3
+
+    aio.run(scene())
