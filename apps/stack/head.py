@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
+import httptools
 import msgspec
 from django.conf import settings
 
+from apps.core import correlation
 from apps.core.api import exception_handler
 from apps.core.errors import GyozaError, HeadTooLarge, Invalid, Stalled
+from apps.core.headers import ScopeHeaders
 from apps.stack.pushing import PushingProtocol
 
 if TYPE_CHECKING:
     import asyncio
+    from collections.abc import Mapping
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # Nobody is known before the head is complete, so what it may cost is little: other servers take 8 to 64 KiB.
 MOST_HEAD_BYTES = 64 * 1024
+# So much of a path tells its dialect; and the parser of URLs takes 64 KiB.
+_ENOUGH_BYTES = 1024
+_NO_HEADERS = ScopeHeaders([])
 
 
 class HeadProtocol(PushingProtocol):
@@ -97,7 +105,8 @@ class HeadProtocol(PushingProtocol):
     def _refuse(self, error: GyozaError) -> None:
         """Answer what never became a request, and hang up; without a word if that would be taken for another answer."""
         if self._is_next_to_be_answered():
-            self.transport.write(refusal(error))
+            headers = ScopeHeaders(self.headers)
+            self.transport.write(refusal(error, path=path_of(self.url), headers=headers))
         self.transport.close()
 
     def _is_next_to_be_answered(self) -> bool:
@@ -125,16 +134,31 @@ class HeadProtocol(PushingProtocol):
             self._refuse(Stalled())
 
 
-def refusal(error: GyozaError | None) -> bytes:
-    """Return the answer to what never reached a view, in the words every path uses; None is a bug of ours."""
+def path_of(url: bytes) -> str:
+    """Return the path of a request line, of as much as has come; the root if it has none. A long one is cut."""
+    try:
+        path: bytes | None = httptools.parse_url(url[:_ENOUGH_BYTES]).path
+    except httptools.HttpParserInvalidURLError:
+        path = None
+    return unquote((path or b"/").decode("latin-1"))
+
+
+def refusal(
+    error: GyozaError | None, *, path: str = "/", headers: Mapping[str, str] = _NO_HEADERS
+) -> bytes:
+    """Return the answer to what never reached a view, in the path's dialect; None is a bug of ours."""
     problem = error and exception_handler.problem_of(error)
-    status, body, headers = exception_handler.rendered("/", problem or exception_handler.internal())
+    with correlation.bound(correlation.choose(headers)) as correlation_id:
+        status, body, more = exception_handler.rendered(
+            path, problem or exception_handler.internal()
+        )
     content = msgspec.json.encode(body)
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         "content-type: application/json",
         f"content-length: {len(content)}",
-        *(f"{name.lower()}: {value}" for name, value in headers.items() if name != "Connection"),
+        f"{correlation.HEADER.lower()}: {correlation_id}",
+        *(f"{name.lower()}: {value}" for name, value in more.items() if name != "Connection"),
         "connection: close",
     ]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + content

@@ -107,7 +107,48 @@ def test_a_refused_head_is_told_why(port):
 
 
 def test_what_is_no_http_is_refused_in_json(port):
-    assert refusal(answer_to(port, b"hello?\r\n\r\n")) == (400, "invalid_request")
+    for said in (b"hello?\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\x00"):
+        assert refusal(answer_to(port, said)) == (400, "invalid_request")
+
+
+V1 = b"GET /api/v1/pipelines/?limit=5 HTTP/1.1\r\nX-Correlation-ID: mine\r\nHost: localhost\r\n"
+
+
+def refusal_on_v1(said: bytes) -> tuple[int, dict[str, Any]]:
+    head, _, body = said.partition(b"\r\n\r\n")
+    assert b"x-correlation-id: mine\r\n" in head
+    return int(head.split()[1]), json.loads(body)
+
+
+def test_under_api_v1_it_is_refused_as_everything_there_is(port):
+    status, body = refusal_on_v1(
+        answer_to(port, V1 + b"X: " + b"x" * MOST_HEAD_BYTES + b"\r\n\r\n")
+    )
+    assert status == 431
+    assert body.keys() == {"detail", "error_code", "correlation_id", "timestamp"}
+    assert (body["error_code"], body["correlation_id"]) == ("head_too_large", "mine")
+    status, body = refusal_on_v1(answer_to(port, V1 + b"no header\r\n\r\n"))
+    assert status == 422
+    assert body["detail"][0]["msg"] == "not an HTTP request"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"GET /api/v1/events/" + b"x" * 2 * MOST_HEAD_BYTES, b"GET /api/v1/events/ SPDY/3\r\n\r\n"],
+)
+def test_of_a_request_line_the_path_counts_as_far_as_it_has_come(port, line):
+    said = answer_to(port, line)
+    assert said == b"" or "detail" in json.loads(said.partition(b"\r\n\r\n")[2])
+
+
+def test_the_path_of_the_request_before_says_nothing(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(V1 + b"\r\n")
+        answer = b""
+        while not answer.endswith(b"hello"):
+            answer += client.recv(65536)
+        client.sendall(b"hello?\r\n\r\n")
+        assert refusal(client.recv(65536)) == (400, "invalid_request")
 
 
 @pytest.mark.parametrize("pieces", [[], [b"GET / HT"], [START, b"X: y\r\n"]])
