@@ -58,6 +58,19 @@ def test_the_layers_that_are_told_are_those_that_are_checked():
     assert f"```\n{layers}\n```" in page, f"the layers should be:\n{layers}"
 
 
+def test_a_decision_is_titled_with_its_number_and_numbered_once():
+    pages = sorted((DOCS / "adr").glob("*.md"))
+    numbers = [int(page.name.partition("-")[0]) for page in pages]
+    titles = [page.read_text("utf-8").partition("\n")[0] for page in pages]
+    wrong = [
+        title
+        for number, title in zip(numbers, titles, strict=True)
+        if not re.match(rf"# {number}\. \S", title)
+    ]
+    assert wrong == []
+    assert len(set(numbers)) == len(numbers)
+
+
 @by_name
 def test_links_lead_somewhere(page):
     links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8"))
