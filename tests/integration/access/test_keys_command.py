@@ -83,6 +83,10 @@ def test_revoke_takes_a_name_or_an_id(capsys):
     [
         ("create", "ci", "--scopes", "root"),
         ("create", "ci", "--scopes", "+"),
+        ("create", "ci", "--scopes", ""),
+        ("create", "ci", "--scopes", " "),
+        ("create", "ci", "--prefixes", ""),
+        ("create", "ci", "--prefixes", "|"),
         ("create", "ci", "--scope", "read", "--scope", "root"),
         ("create", "ci", "--expires", "2001-01-01"),
         ("create", "ci", "--expires", "soon"),
@@ -95,3 +99,8 @@ def test_what_makes_no_sense_is_refused(arguments):
     with pytest.raises(CommandError):
         call_command("keys", *arguments)
     assert not ApiKey.objects.exists()
+
+
+def test_an_option_that_is_empty_is_told_from_one_that_is_not_there():
+    with pytest.raises(CommandError, match="--scopes is empty; leave it out for all of them"):
+        call_command("keys", "create", "ci", "--scopes", "")

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from apps.access import queries, services
 from apps.access.scopes import parse_prefixes, parse_scopes
 from apps.core import clock
-from apps.core.errors import GyozaError
+from apps.core.errors import GyozaError, Invalid
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -57,8 +57,8 @@ class Command(BaseCommand):
     def create(self, options: dict[str, Any]) -> None:
         key, secret = services.create_key(
             name=options["name"],
-            scopes=parse_scopes(re.sub(r"[,\s]", "+", "+".join(options["scopes"]))),
-            prefixes=parse_prefixes("|".join(options["prefixes"])),
+            scopes=parse_scopes(re.sub(r"[,\s]", "+", said(options, "scopes", "+"))),
+            prefixes=parse_prefixes(said(options, "prefixes", "|")),
             expires_at=options["expires"],
             caller=BY,
         )
@@ -82,6 +82,17 @@ class Command(BaseCommand):
     def revoke(self, options: dict[str, Any]) -> None:
         key = services.revoke_key(key=name_or_id(options["key"]), caller=BY)
         self.stdout.write(json.dumps(described(key)) if options["json"] else f"Revoked {key.name}.")
+
+
+def said(options: dict[str, Any], name: str, separator: str) -> str:
+    """Return what an option was given, as one text; "" without it. Raises Invalid if it was given nothing.
+
+    Left out, it means all there is. Given and empty, it is most likely a variable that was not set.
+    """
+    given: list[str] = options[name]
+    if given and not "".join(given).strip(f"{separator}, \t\n"):
+        raise Invalid(f"--{name} is empty; leave it out for all of them")
+    return separator.join(given)
 
 
 def moment(text: str) -> datetime:
