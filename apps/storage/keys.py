@@ -61,9 +61,7 @@ def split(name: str, stage: str | None) -> tuple[str, str]:
         first, _, path = name.partition("/")
         return first, path
     if not name.startswith(f"{stage}/"):
-        raise Invalid.of(
-            [("X-Stage", "must be how the key goes on after the execution")], where="header"
-        )
+        raise Invalid.of([("X-Stage", "must be how the key goes on after the execution")])
     return stage, name[len(stage) + 1 :]
 
 

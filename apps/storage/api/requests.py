@@ -188,4 +188,5 @@ def _text(given: str | None, name: str) -> str | None:
 
 
 def _wrong(header: str, message: str) -> Invalid:
-    return Invalid.of([(header, message)], where="header")
+    # Places are of the query, the body or the path (pipelines-storage, intro); what headers say is said of the body.
+    return Invalid.of([(header, message)])

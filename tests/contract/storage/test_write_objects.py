@@ -103,14 +103,14 @@ def test_a_stage_may_have_slashes(execution):
 @pytest.mark.parametrize("stage", ["other", "boost/", "boost/routines/a", "oost", "", "boost/x"])
 def test_a_stage_that_is_not_the_keys_is_refused(execution, stage):
     answer = put(f"{execution}/boost/routines/a", x_stage=stage)
-    assert malformed(answer) == ["header", "X-Stage"]
+    assert malformed(answer) == ["body", "X-Stage"]
 
 
 def test_only_the_first_write_is_wanted(execution):
     assert put(f"{execution}/s/a", b"1", if_none_match="*").status == 201
     refused(put(f"{execution}/s/a", b"2", if_none_match="*"), 412, "precondition_failed")
     assert get(f"{execution}/s/a").content == b"1"
-    assert malformed(put(f"{execution}/s/a", if_none_match='"e"')) == ["header", "If-None-Match"]
+    assert malformed(put(f"{execution}/s/a", if_none_match='"e"')) == ["body", "If-None-Match"]
 
 
 def test_only_what_the_client_knows_is_replaced(execution):
@@ -133,7 +133,7 @@ def test_only_what_the_client_knows_is_deleted(execution):
 
 @pytest.mark.parametrize("given", ["zzz", '"a" "b"', '"a",', "", '"a'])
 def test_what_is_no_list_of_etags_is_refused(execution, given):
-    assert malformed(put(f"{execution}/s/a", if_match=given)) == ["header", "If-Match"]
+    assert malformed(put(f"{execution}/s/a", if_match=given)) == ["body", "If-Match"]
 
 
 def test_a_type_is_guessed_if_none_is_given(execution):
@@ -145,11 +145,11 @@ def test_a_type_is_guessed_if_none_is_given(execution):
 
 @pytest.mark.parametrize("given", ["text", "text/", "a b/c", "text/plain; x", "x/" + "y" * 300])
 def test_what_is_no_media_type_is_refused(execution, given):
-    assert malformed(put(f"{execution}/s/a", content_type=given)) == ["header", "Content-Type"]
+    assert malformed(put(f"{execution}/s/a", content_type=given)) == ["body", "Content-Type"]
 
 
 def test_metadata_has_a_limit(execution):
-    assert malformed(put(f"{execution}/s/a", x_meta_a="b" * 8193)) == ["header", "X-Meta-*"]
+    assert malformed(put(f"{execution}/s/a", x_meta_a="b" * 8193)) == ["body", "X-Meta-*"]
 
 
 @pytest.mark.parametrize("announced", [True, False])
