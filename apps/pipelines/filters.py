@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from apps.core.body import Body, is_number, shown
+from apps.core.digits import read_digits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -74,8 +75,10 @@ def value_at(message: JSON, field: str) -> JSON:
     for step in field.split("."):
         if isinstance(value, dict) and step in value:
             value = value[step]
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
+        elif isinstance(value, list) and (index := read_digits(step)) is not None:
+            if index >= len(value):
+                return _MISSING
+            value = value[index]
         else:
             return _MISSING
     return value

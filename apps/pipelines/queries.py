@@ -9,6 +9,7 @@ from uuid import UUID
 from django.db.models import OuterRef, Q, Subquery
 
 from apps.core.api.pagination import cut
+from apps.core.digits import read_digits
 from apps.core.errors import NotFound
 from apps.pipelines import documents
 from apps.pipelines.errors import NoSuchVersion
@@ -223,7 +224,7 @@ def version_number(value: JSON) -> int | None:
     """Read a version as it is shown, "3", or counted, 3; None for None. Raises NoSuchVersion for anything else."""
     if value is None:
         return None
-    text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdecimal() and len(text) < 10):
-        raise NoSuchVersion(f"there is no version {text}")
-    return int(text)
+    number = None if isinstance(value, bool) else read_digits(str(value), most=9)
+    if number is None:
+        raise NoSuchVersion(f"there is no version {value}")
+    return number

@@ -14,6 +14,7 @@ from unfold.paginator import InfinitePaginator
 
 from apps.access.auth import person_of
 from apps.core.adminsite import ReadOnlyAdmin
+from apps.core.digits import read_digits
 from apps.core.errors import GyozaError, NotFound
 from apps.core.markup import json_block
 from apps.storage import downloads, listing, previews, queries
@@ -119,9 +120,7 @@ def _level(space: Space, asked: Any) -> dict[str, Any]:
     folder = asked.get("folder", "").replace("\0", "")
     if folder and not folder.endswith("/"):
         folder += "/"
-    number = asked.get("page", "1")
-    number = min(int(number), MOST_PAGES) if number.isdecimal() and len(number) < 10 else 1
-    number = max(number, 1)
+    number = min(read_digits(asked.get("page", "")) or 1, MOST_PAGES)
     wanted = listing.Wanted(prefix=folder, by_folder=True, limit=PAGE, offset=(number - 1) * PAGE)
     page = listing.page(space, wanted)
     begin = (number - 1) * PAGE

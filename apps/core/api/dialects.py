@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from apps.core import clock
+from apps.core.digits import read_digits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,4 +93,5 @@ def _steps(field: str) -> list[str | int]:
     """Split a dotted path; a number is an index. `body` itself is no step."""
     if field in {"", "body"}:
         return []
-    return [int(step) if step.isdecimal() and step.isascii() else step for step in field.split(".")]
+    steps = ((step, read_digits(step)) for step in field.split("."))
+    return [step if index is None else index for step, index in steps]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
 from apps.core import intake
+from apps.core.digits import read_digits
 from apps.core.errors import Invalid, RangeNotSatisfiable
 from apps.core.slim import SlimRequest
 from apps.storage import keys
@@ -74,8 +75,7 @@ def new_object(request: HttpRequest, key: Key, caller: Caller) -> NewObject:
 
 def announced_length(request: HttpRequest) -> int:
     """Return how long the body is said to be; 0 if nothing is said."""
-    given = request.headers.get("Content-Length") or ""
-    return int(given) if given.isdecimal() and given.isascii() else 0
+    return read_digits(request.headers.get("Content-Length") or "") or 0
 
 
 async def content_of(request: HttpRequest, limit: int) -> AsyncIterator[bytes]:

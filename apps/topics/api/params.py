@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from apps.core.api.pagination import decode_cursor, encode_cursor
+from apps.core.digits import read_digits
 from apps.core.errors import Invalid
 
 if TYPE_CHECKING:
@@ -37,9 +38,9 @@ def flag(request: HttpRequest, name: str, *, default: bool) -> bool:
 
 def whole(request: HttpRequest, name: str, *, default: int) -> int:
     """Read an unsigned integer."""
-    given = request.GET.get(name, "")
-    # So long a number is none of 64 bits; and int() refuses thousands of digits.
-    return int(given) if given.isascii() and given.isdigit() and len(given) <= 20 else default
+    # An u64 has at most 20 digits.
+    number = read_digits(request.GET.get(name, ""), most=20)
+    return default if number is None else number
 
 
 def page_size(request: HttpRequest) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from apps.core import pgarray, sql
+from apps.core.digits import read_digits
 from apps.topics import batch, eviction, settling
 from apps.topics.errors import NotAQueue, TopicNotFound
 from apps.topics.models import Topic
@@ -240,6 +241,6 @@ def _letter(name: str, row: dict[str, Any]) -> DeadLetter | None:
         meta=meta,
         size=batch.compact_length(row["data"].encode())
         + (batch.compact_length(meta) if meta else 0),
-        src_seq=int(src_seq) if src_seq.isdigit() else None,
-        deliveries=int(deliveries) if deliveries.isdigit() else None,
+        src_seq=read_digits(src_seq),
+        deliveries=read_digits(deliveries),
     )

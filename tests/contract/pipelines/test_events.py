@@ -164,6 +164,13 @@ def test_a_message_can_be_tried(api):
     assert api.get("/api/v1/executions/").json()["total"] == 0
 
 
+@pytest.mark.parametrize("index", ["9" * 5000, "²", "1_0"])
+def test_what_is_no_index_of_a_list_matches_nothing(api, index):
+    filters = [{"field": f"data.{index}", "op": "exists", "value": True}]
+    make(api, options={"event": "team.topic", "trigger": {"filter": filters}})
+    assert api.post(URL + "/test", {"data": list(range(20))}).json()["matched"] is False
+
+
 def test_dead_letters_are_listed_and_redriven(api):
     make(api)
     publish({"n": 1}, {"n": 2}, meta='{"gyoza_hops": 16}')

@@ -39,6 +39,20 @@ def redrive(queue: Queue, **body: Any) -> Any:
     return answer.json()
 
 
+def test_stamps_that_somebody_else_wrote_are_read_as_far_as_they_make_sense(api: Api):
+    queue = mortal(api)
+    bury(queue, 1)
+    forged = {
+        "$dead_letter_from": "q",
+        "$dead_letter_src_seq": "²",
+        "$dead_letter_deliveries": "9" * 5000,
+    }
+    assert (
+        api.post("/v0/topics/dead", {"records": [{"data": 2, "meta": forged}]}).status_code == 200
+    )
+    assert [one["src_seq"] for one in letters(queue)["dead_letters"]] == [1, None]
+
+
 def test_a_dead_letter_is_shown_as_the_job_it_was(api: Api):
     queue = mortal(api)
     bury(queue, {"n": 1}, tag='t"', node="n", meta={"z": 1e3})
