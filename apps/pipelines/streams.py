@@ -9,8 +9,10 @@ from uuid import UUID
 import msgspec
 
 from apps.core import clock, sql
+from apps.core.api.parameters import Parameters
 from apps.core.dataplane import View
 from apps.core.sse import frames
+from apps.core.sse.duration import read_duration
 from apps.core.sse.frames import ERROR, Kind
 from apps.core.sse.log import Page
 from apps.core.sse.relayed import Start, Terms, follow_log
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
     from apps.access.auth import Caller
+    from apps.core.sse.duration import Duration
     from apps.pipelines.models import Execution
     from apps.topics.queries import Stored
 
@@ -53,12 +56,17 @@ class ExecutionEventsView(View):
     frames = (*KINDS.values(), ERROR)
 
     async def get(self, request: HttpRequest, caller: Caller, execution: str) -> HttpResponseBase:
+        query = Parameters(request.GET)
+        lasts = read_duration(query)
+        query.finish()
         row = await in_thread(queries.get_execution, named=execution, caller=caller)
         seen = _event_id(request.headers.get("Last-Event-ID"))
-        return response(await _progress(row, seen))
+        return response(await _progress(row, seen, lasts))
 
 
-async def _progress(execution: Execution, seen: UUID | None) -> AsyncIterator[bytes]:
+async def _progress(
+    execution: Execution, seen: UUID | None, lasts: Duration
+) -> AsyncIterator[bytes]:
     """Follow what the log tells of an execution: after the event a reader saw last, else from its beginning."""
     began = clock.milliseconds(execution.created_at) if seen is None else seen.int >> 80
     after = await topics.find_seq_before(EVENTS_TOPIC, began)
@@ -69,7 +77,7 @@ async def _progress(execution: Execution, seen: UUID | None) -> AsyncIterator[by
     return follow_log(
         _EVENTS,
         Start(after, seen=after),
-        Terms(frozenset({str(execution.id)}), is_new),
+        Terms(frozenset({str(execution.id)}), is_new, *lasts),
         opening=frames.retry(RETRY_MS),
     )
 

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
     from django.http import QueryDict
 
 _INTEGER = re.compile(r"-?\d{1,18}", re.ASCII)
-_UNIX_SECONDS = re.compile(r"-?\d{1,12}(\.\d{1,9})?", re.ASCII)
+_DECIMAL = re.compile(r"-?\d{1,12}(\.\d{1,9})?", re.ASCII)
+_BOOLEANS = {
+    **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
+    **dict.fromkeys(("false", "0", "no", "off", "f", "n"), False),
+}
 
 
 class Parameters:
@@ -54,7 +58,7 @@ class Parameters:
         value = self._query.get(name)
         if value is None:
             return default
-        if not _UNIX_SECONDS.fullmatch(value) or not low <= float(value) <= high:
+        if not _DECIMAL.fullmatch(value) or not low <= float(value) <= high:
             self.fail(name, f"must be a number from {low:g} to {high:g}, got {shown(value)}")
             return default
         return float(value)
@@ -64,17 +68,18 @@ class Parameters:
         value = self._query.get(name)
         if value is None:
             return None
-        if not _UNIX_SECONDS.fullmatch(value):
+        if not _DECIMAL.fullmatch(value):
             self.fail(name, f"must be Unix seconds, got {shown(value)}")
             return None
         return float(value)
 
     def boolean(self, name: str) -> bool:
-        """Read true or false; false when absent."""
+        """Read true or false, as people write it; false when absent."""
         value = self._query.get(name, "false")
-        if value not in {"true", "false", "1", "0"}:
+        found = _BOOLEANS.get(value.lower())
+        if found is None:
             self.fail(name, f"must be true or false, got {shown(value)}")
-        return value in {"true", "1"}
+        return bool(found)
 
     def uuid(self, name: str) -> UUID | None:
         """Read a UUID; None when absent."""

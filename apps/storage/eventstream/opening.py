@@ -48,13 +48,7 @@ async def open_stream(request: HttpRequest, caller: Caller, wanted: Wanted) -> A
     return follow_log(
         log,
         start,
-        Terms(
-            channels=frozenset(channels),
-            wants=wanted.only.matches,
-            seconds=wanted.seconds,
-            keep_open=wanted.keep_open,
-            until=until,
-        ),
+        Terms(frozenset(channels), wanted.only.matches, *wanted.lasts, until=until),
         opening=_OPENING,
     )
 
@@ -67,7 +61,7 @@ async def _span(log: EventLog, wanted: Wanted, channels: set[str]) -> tuple[Star
     opened_at, closed_at = await in_own_thread(queries.lifetime, executions)
     seen = wanted.seen or 0
     after = await _find(log, max(seen, _id_at(opened_at - _SKEW)))
-    if closed_at is None or wanted.keep_open:
+    if closed_at is None or wanted.lasts.keep_open:
         return Start(after, seen), None
     # Not shared: a search that was begun before all had ended may stop before the last event.
     return Start(after, seen), await log.find(_id_at(closed_at + _SKEW + _LONGEST_WRITE))

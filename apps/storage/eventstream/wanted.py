@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
-from apps.core.errors import Invalid
+from apps.core.api.parameters import Parameters
+from apps.core.sse.duration import Duration, read_duration
 from apps.storage.events import CREATED
 
 if TYPE_CHECKING:
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from apps.storage.eventstream.log import StoredEvent
 
 MOST_EXECUTIONS = 100
-SECONDS, SECONDS_MIN, SECONDS_MAX = 300.0, 1.0, 3600.0
-_BOOLEANS = {
-    **dict.fromkeys(("true", "1", "yes", "on", "t", "y"), True),
-    **dict.fromkeys(("false", "0", "no", "off", "f", "n"), False),
-}
 
 
 class Filter(NamedTuple):
@@ -46,29 +41,23 @@ class Wanted(NamedTuple):
 
     executions: list[str]
     only: Filter
-    seconds: float
-    keep_open: bool
+    lasts: Duration
     replay: bool
     seen: int | None
 
 
 def read_wanted(query: QueryDict, headers: Mapping[str, str]) -> Wanted:
     """Read the parameters. Raises Invalid, which names all that are wrong."""
-    wrong: list[tuple[str, str]] = []
-    executions = list(dict.fromkeys(query.getlist("execution_id")))
+    read = Parameters(query)
+    executions = list(dict.fromkeys(read.many("execution_id")))
     if not executions:
-        wrong.append(("execution_id", "Field required"))
+        read.fail("execution_id", "Field required")
     elif not all(executions):
-        wrong.append(("execution_id", "must not be empty"))
+        read.fail("execution_id", "must not be empty")
     elif len(executions) > MOST_EXECUTIONS:
-        wrong.append(("execution_id", f"at most {MOST_EXECUTIONS} executions in one stream"))
-    seconds = _seconds(query.get("timeout"))
-    if seconds is None:
-        wrong.append(("timeout", f"must be a number from {SECONDS_MIN:g} to {SECONDS_MAX:g}"))
-    flags = {name: _flag(query.get(name)) for name in ("keep_open", "replay")}
-    wrong += [(name, "must be true or false") for name, flag in flags.items() if flag is None]
-    if wrong:
-        raise Invalid.of(wrong, where="query")
+        read.fail("execution_id", f"at most {MOST_EXECUTIONS} executions in one stream")
+    lasts, replay = read_duration(read), read.boolean("replay")
+    read.finish()
     return Wanted(
         executions=executions,
         only=Filter(
@@ -76,25 +65,10 @@ def read_wanted(query: QueryDict, headers: Mapping[str, str]) -> Wanted:
             path=query.get("path") or "",
             extensions=_extensions(query.getlist("extension")),
         ),
-        seconds=seconds or SECONDS,
-        keep_open=bool(flags["keep_open"]),
-        replay=bool(flags["replay"]),
+        lasts=lasts,
+        replay=replay,
         seen=_event_id(headers.get("Last-Event-ID")),
     )
-
-
-def _seconds(given: str | None) -> float | None:
-    if given is None:
-        return SECONDS
-    try:
-        seconds = float(given)
-    except ValueError:
-        return None
-    return seconds if math.isfinite(seconds) and SECONDS_MIN <= seconds <= SECONDS_MAX else None
-
-
-def _flag(given: str | None) -> bool | None:
-    return False if given is None else _BOOLEANS.get(given.lower())
 
 
 def _extensions(given: list[str]) -> frozenset[str]:

@@ -139,6 +139,26 @@ def test_an_interruption_ends_no_stream():
     assert aio.run(ends(url, execution, interrupt)) == b": end reason=timeout\n\n"
 
 
+def test_it_ends_when_its_time_is_over():
+    execution = start("nightly")
+    assert aio.run(ends(path(execution) + "?timeout=1", execution)) == b": end reason=timeout\n\n"
+
+
+def test_kept_open_it_outlasts_the_execution():
+    execution = start("nightly")
+    url = path(execution) + "?timeout=1.5&keep_open=true"
+    assert aio.run(ends(url, execution, finish)) == b": end reason=timeout\n\n"
+
+
+@pytest.mark.parametrize(
+    "query", ["timeout=0", "timeout=3601", "timeout=1_0", "timeout=%D9%A3", "keep_open=maybe"]
+)
+def test_a_parameter_that_is_wrong_is_named(query):
+    status, body = aio.run(get(f"/api/v1/executions/nope/events?{query}"))
+    assert status == 422
+    assert body["detail"][0]["loc"] == ["query", query.partition("=")[0]]
+
+
 def test_many_follow_one_execution_and_each_is_told_all():
     execution = start()
 
