@@ -19,7 +19,7 @@ from django.conf import settings
 from apps.core import sql
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, eviction, listeners
+from apps.topics import batch, eviction, justwritten, listeners
 from apps.topics.admission import Append, Outcome, Written, admit
 from apps.topics.names import channel, is_topic_name
 from apps.topics.vitals import commits
@@ -304,6 +304,7 @@ async def _write_plain(appends: list[Append]) -> dict[Append, Outcome]:
     rows = (await sql.run_async("topics/append_records", **params)).rows
     elapsed = (time.perf_counter() - started) * 1000
     placed = batch.placed(rows)
+    justwritten.offer(placed.values(), batches)
     following = {name: topic.first_seq for name, topic in placed.items()}
     outcomes: dict[Append, Outcome] = {}
     for append in appends:

@@ -20,12 +20,14 @@ import psycopg
 from apps.core import lifespan, pgarray, sql
 from apps.core.sse import hub
 from apps.core.sse.subscription import BLIND_SECONDS, Subscription
-from apps.topics import eviction, queries, touches
+from apps.topics import eviction, justwritten, queries, touches
 from apps.topics.predicates import TagPredicate
+from apps.topics.watch import fresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from apps.topics.justwritten import Batch
     from apps.topics.queries import JsonPage
 
 log = logging.getLogger(__name__)
@@ -135,6 +137,7 @@ class Tail(Subscription):
     """A topic that is watched in this process."""
 
     __slots__ = (
+        "_fresh",
         "_loop",
         "_next_round",
         "_next_round_at",
@@ -157,6 +160,7 @@ class Tail(Subscription):
         self._loop = asyncio.get_running_loop()
         self._next_round: asyncio.TimerHandle | None = None
         self._next_round_at = 0.0
+        self._fresh = fresh.Fresh()
         # What the last read saw, by the registry's clock and by the wall's.
         self.changed = tails.tick()
         self.topic_id: int | None = None
@@ -166,7 +170,13 @@ class Tail(Subscription):
     def wake(self, channel: str = "") -> None:
         """Read what may be new, for the watchers that wait for it; those that are busy come for it by themselves."""
         self.changed = self._tails.tick()
+        self._fresh.hear(self.changed)
         self._look_soon()
+
+    def offer(self, batch: Batch) -> None:
+        """Take what was written here, if somebody waits for it; its wake-up follows."""
+        if self._parked and batch.topic_id == self.topic_id:
+            self._fresh.offer(batch, changed=self.changed)
 
     def enter(self, watcher: Watcher) -> None:
         """Take a watcher in."""
@@ -228,8 +238,24 @@ class Tail(Subscription):
             pushed = sum([watcher.is_pushed for watcher in watchers])
             rest += pushed * _PUSHED_SECONDS + (len(watchers) - pushed) * _WOKEN_SECONDS
         self._next_round_at = self._loop.time() + rest
+        written = self._fresh.take(changed=self.changed)
         for (after, selection), watchers in parked.items():
-            self.read(after, selection, not_before=0).wake_when_done(self.name, watchers)
+            page = None if written is None else written.page(after, selection)
+            if page is None:
+                self.read(after, selection, not_before=0).wake_when_done(self.name, watchers)
+            else:
+                self._tell(page, after, selection, watchers)
+
+    def _tell(
+        self, page: JsonPage, after: int, selection: Selection, watchers: Iterable[Watcher]
+    ) -> None:
+        """Hand watchers what needn't be read; whoever can't take it at once reads."""
+        reading = Reading(self._tails.tick(), after, selection)
+        reading.page = page
+        self.saw(page)
+        touches.read(page.topic_id)
+        reading.wake_when_done(self.name, watchers)
+        reading.end()
 
     def _is_good_for_late(self, reading: Reading) -> bool:
         page = reading.page
@@ -269,6 +295,7 @@ class Tails:
         if tail is None:
             tail = self._by_name[name] = Tail(self, name)
             tail.__enter__()
+            justwritten.take(name, tail)
         tail.enter(watcher)
         if self._poller is None or self._poller.done():
             self._poller = asyncio.create_task(self._poll(), name="watch-poll")
@@ -279,6 +306,7 @@ class Tails:
         """Stop listening for a topic that nobody watches."""
         if self._by_name.get(tail.name) is tail:
             del self._by_name[tail.name]
+            justwritten.leave(tail.name, tail)
             tail.close()
 
     def begin(self, tail: Tail, key: tuple[str, int, Selection]) -> Reading:
@@ -295,6 +323,8 @@ class Tails:
 
     async def close(self) -> None:
         """Stop polling, and drop what is kept."""
+        for tail in self._by_name.values():
+            justwritten.leave(tail.name, tail)
         tasks = {*self._running, *([self._poller] if self._poller else [])}
         for task in tasks:
             task.cancel()
