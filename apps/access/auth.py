@@ -15,7 +15,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
 from rest_framework.permissions import BasePermission
 
-from apps.access import keyring, services, tokens
+from apps.access import keyring, services, sessions, tokens
 from apps.access.caller import ANONYMOUS, COMMAND_LINE, Caller
 from apps.access.scopes import ALL, Scope
 from apps.core.api.scope import ANY, PUBLIC
@@ -49,11 +49,25 @@ __all__ = [
 ]
 
 
-async def identify(headers: Mapping[str, str], *, query_token: str | None = None) -> Caller:
-    """Return who is calling an async view; raises Unauthorized. `query_token` only where a view allows `?token=`."""
+async def identify(
+    headers: Mapping[str, str], *, query_token: str | None = None, by_session: bool = False
+) -> Caller:
+    """Return who is calling an async view; raises Unauthorized.
+
+    `query_token` only where a view allows `?token=`, `by_session` only where it lets the staff look from a page of ours.
+    """
     keyring.listen()
     keys = keyring.fresh() or cast("keyring.Snapshot", await in_thread(keyring.load))
-    caller, noted = _recognise(headers, query_token, keys)
+    try:
+        caller, noted = _recognise(headers, query_token, keys)
+    except Unauthorized:
+        # A key that was given decides, even a wrong one.
+        if not by_session or query_token or _presented(headers):
+            raise
+        user = await in_thread(sessions.find_staff, headers.get("Cookie") or "")
+        if user is None:
+            raise
+        return caller_of_user(user)
     if noted is not None:
         await in_thread(services.note_use, key_id=noted)
     return caller

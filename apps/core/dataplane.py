@@ -53,6 +53,8 @@ class View:
     named: ClassVar[str | None] = None
     run_token: ClassVar[bool] = False
     query_token: ClassVar[bool] = False
+    # Whoever is logged in to the admin may look here without a key; a browser sends cookies along with what it loads.
+    staff_session: ClassVar[bool] = False
     # Open streams don't count as requests under way.
     is_stream: ClassVar[bool] = False
     # Every command that a socket takes; with any, `get` answers a request for one (`core.websocket.SocketAnswer`).
@@ -122,7 +124,9 @@ class View:
     async def identify(self, request: HttpRequest) -> Caller:
         """Return who calls; raises Unauthorized, and Forbidden for a run where only keys may come."""
         token = token_of(request) if self.query_token else None
-        caller = await _identify()(request.headers, query_token=token)
+        # What changes something would need a CSRF token besides.
+        by_session = self.staff_session and request.method in {"GET", "HEAD"}
+        caller = await _identify()(request.headers, query_token=token, by_session=by_session)
         if caller.run_id is not None and not self.run_token:
             raise Forbidden("a run's token opens only what belongs to the run")
         return caller

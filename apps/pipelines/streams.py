@@ -52,6 +52,7 @@ KINDS = {str(what): Kind(str(what), sentence, _EVENT_ID) for what, sentence in _
 class ExecutionEventsView(View):
     scope = {"GET": "read"}
     query_token = True  # a browser's EventSource sends no headers
+    staff_session = True
     is_stream = True
     frames = (*KINDS.values(), ERROR)
 

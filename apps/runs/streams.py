@@ -118,6 +118,7 @@ class RunStreamView(View):
     scope = {"GET": "read"}
     run_token = True
     query_token = True  # a browser's EventSource sends no headers
+    staff_session = True
     is_stream = True
     frames = (SNAPSHOT, EVENT, ERROR)
 
@@ -178,6 +179,7 @@ class RunLogsView(View):
     scope = {"GET": "read"}
     run_token = True
     query_token = True  # a browser's EventSource sends no headers
+    staff_session = True
     is_stream = True
     frames = (LOG, END, ERROR)
 

@@ -29,6 +29,7 @@ class StorageEventsView(View):
     # An op hears what belongs to its own execution: `queries.spaces_visible_to`.
     run_token = True
     query_token = True  # a browser's EventSource sends no headers
+    staff_session = True
     is_stream = True
     frames = (OBJECT_CREATED, ERROR)
 

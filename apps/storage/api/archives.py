@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 class ArchiveView(View):
     scope = {"GET": "read"}
     run_token = True
+    staff_session = True
 
     async def get(
         self, request: HttpRequest, caller: Caller, execution: str

@@ -57,6 +57,7 @@ class ObjectView(View):
     scope = {"GET": "read", "PUT": "write", "DELETE": "delete"}
     # An op reads and writes what belongs to its own execution: `queries.spaces_visible_to`.
     run_token = True
+    staff_session = True
 
     async def put(self, request: HttpRequest, caller: Caller, key: str) -> Answer:
         wanted = requests.key_of(request)
