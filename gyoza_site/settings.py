@@ -100,6 +100,7 @@ INSTALLED_APPS = [
     "apps.storage",
     "apps.runs",
     "apps.pipelines",
+    "apps.console",
     "apps.stack",
 ]
 
@@ -133,6 +134,10 @@ TEMPLATES = [
 
 # Alpine, of which the admin's theme is made, compiles the expressions in its pages; no other page may do so.
 GYOZA_EVALUATING_PAGES = ("/admin/",)
+
+# The admin's login is the console's, too; who asked for no page in particular is led there.
+LOGIN_URL = "admin:login"
+LOGIN_REDIRECT_URL = "/console/"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
@@ -299,7 +304,10 @@ UNFOLD = {
     "SITE_TITLE": "Gyoza",
     "SITE_HEADER": "Gyoza",
     "SHOW_HISTORY": False,
-    "STYLES": [lambda request: static("core/admin.css")],
+    "STYLES": [
+        lambda request: static("core/pieces.css"),
+        lambda request: static("core/admin.css"),
+    ],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("core/favicon.svg")}
     ],

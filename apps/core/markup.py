@@ -1,4 +1,4 @@
-"""Pieces of HTML that pages of several apps show; their looks are in static/core/admin.css."""
+"""Pieces of HTML that pages of several apps show; their looks are in static/core/pieces.css."""
 
 from __future__ import annotations
 

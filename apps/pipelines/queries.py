@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import OuterRef, Q, Subquery
+from django.db.models import Count, OuterRef, Q, Subquery
 
 from apps.core.api.pagination import cut
 from apps.core.digits import read_digits
@@ -184,10 +184,50 @@ def executions_page(
     return list(page), rows.count()
 
 
+def executions_beside(
+    *,
+    caller: Caller,
+    pipeline_id: str | None = None,
+    status: str | None = None,
+    tag: str | None = None,
+    older_than: UUID | None = None,
+    newer_than: UUID | None = None,
+    limit: int,
+) -> tuple[list[Execution], bool]:
+    """Return executions next to one, newest first, without what is heavy, and whether there are more in that direction."""
+    rows = executions_visible_to(caller)
+    if pipeline_id is not None:
+        rows = rows.filter(pipeline_id=pipeline_id)
+    if status is not None:
+        rows = rows.filter(status=status)
+    if tag is not None:
+        rows = rows.filter(tag=tag)
+    if newer_than is not None:
+        page, has_more = cut(
+            _light(rows.filter(pk__gt=newer_than).order_by("id"), limit + 1), limit
+        )
+        return page[::-1], has_more
+    if older_than is not None:
+        rows = rows.filter(pk__lt=older_than)
+    return cut(_light(rows.order_by("-id"), limit + 1), limit)
+
+
+def _light(rows: QuerySet[Execution], limit: int) -> list[Execution]:
+    return list(rows.defer("document", "trigger", "inputs", "outputs", "metadata")[:limit])
+
+
+def stage_counts(execution_ids: Sequence[UUID]) -> dict[UUID, dict[str, int]]:
+    """Return how many stages of executions are in each status, in one query."""
+    found: dict[UUID, dict[str, int]] = {}
+    rows = Stage.objects.filter(execution_id__in=execution_ids).values("execution_id", "status")
+    for row in rows.annotate(count=Count("position")).order_by():
+        found.setdefault(row["execution_id"], {})[row["status"]] = row["count"]
+    return found
+
+
 def newest_executions(pipeline_id: str, limit: int) -> list[Execution]:
     """Return the newest executions of a pipeline without their documents, newest first."""
-    rows = Execution.objects.filter(pipeline_id=pipeline_id).order_by("-id")
-    return list(rows.defer("document", "trigger", "inputs", "outputs", "metadata")[:limit])
+    return _light(Execution.objects.filter(pipeline_id=pipeline_id).order_by("-id"), limit)
 
 
 def stages_by_execution(executions: Sequence[Execution]) -> dict[UUID, list[Stage]]:

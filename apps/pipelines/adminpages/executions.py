@@ -14,8 +14,8 @@ from unfold.paginator import InfinitePaginator
 from apps.access.auth import person_of
 from apps.core.adminsite import AskingAdmin, ExactFilter, once
 from apps.core.markup import json_block, json_column
-from apps.pipelines import contents, documents, queries, services, wire
-from apps.pipelines.adminpages import labels, pictures
+from apps.pipelines import pages, services, wire
+from apps.pipelines.adminpages import labels
 from apps.pipelines.adminpages.forms import AnswerForm, ReasonForm
 from apps.pipelines.models import Execution
 
@@ -26,10 +26,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.utils.safestring import SafeString
 
-    from apps.pipelines.models import Stage
-
-# Runs of a stage that its row names; the others are found by their execution.
-MOST_RUNS = 20
+    from apps.pipelines.pages import Whole
 
 
 class PipelineFilter(ExactFilter):
@@ -131,11 +128,7 @@ class ExecutionAdmin(AskingAdmin):
 
     @admin.display(description="started by")
     def started_by(self, row: Execution) -> str:
-        if row.source_seq is not None:
-            return f"message {row.source_seq}"
-        if row.scheduled_at is not None:
-            return "the clock"
-        return "an execution" if row.parent_id is not None else row.created_by or "somebody"
+        return pages.started_by(row)
 
     @admin.display(description="error")
     def error(self, row: Execution) -> str:
@@ -149,33 +142,13 @@ class ExecutionAdmin(AskingAdmin):
 
     @admin.display(description="steps")
     def graph(self, row: Execution) -> SafeString:
-        def build() -> SafeString:
-            return pictures.of_execution(documents.plan_of(row.document), _stages(row))
-
-        drawn: SafeString = once(row, "graph", build)
+        drawn: SafeString = once(row, "graph", lambda: _whole(row).graph)
         return drawn
 
     @admin.display(description="in the order of the document")
     def stages(self, row: Execution) -> SafeString:
         def build() -> SafeString:
-            [(_, listed, objects)] = _whole(row)
-            stages = {step.name: step.stage for step in documents.plan_of(row.document).steps}
-            runs = queries.run_states([run for one in listed for run in one.run_ids[:MOST_RUNS]])
-            context = {
-                "execution": row,
-                "stages": [
-                    {
-                        "row": one,
-                        "objects": objects.get(one.name, 0),
-                        "folder": f"{stages[one.name]}/",
-                        "waiting_for": wire.waiting_for(one),
-                        "is_question": queries.awaits_approval(row, one),
-                        "runs": [(run, runs.get(run, "")) for run in one.run_ids[:MOST_RUNS]],
-                        "more": len(one.run_ids) - MOST_RUNS,
-                    }
-                    for one in listed
-                ],
-            }
+            context = {"execution": row, "stages": _whole(row).shown()}
             return render_to_string("pipelines/admin_stages.html", context)
 
         shown: SafeString = once(row, "stages", build)
@@ -247,7 +220,7 @@ class ExecutionAdmin(AskingAdmin):
             return f"{given['stage']}: the answer is given."
 
         row = self.get_object(request, unquote(object_id))
-        open_questions = [] if row is None else _questions(row)
+        open_questions = [] if row is None else _whole(row).questions()
         return self.ask(
             request,
             object_id,
@@ -263,21 +236,6 @@ class ExecutionAdmin(AskingAdmin):
         )
 
 
-def _whole(row: Execution) -> list[tuple[Execution, list[Stage], dict[str, int]]]:
-    found: list[tuple[Execution, list[Stage], dict[str, int]]] = once(
-        row, "whole", lambda: contents.whole([row])
-    )
+def _whole(row: Execution) -> Whole:
+    found: Whole = once(row, "whole", lambda: pages.whole(row))
     return found
-
-
-def _stages(row: Execution) -> list[Stage]:
-    return _whole(row)[0][1]
-
-
-def _questions(row: Execution) -> list[tuple[str, str]]:
-    """Return the stages that wait for approval, each with what is asked."""
-    return [
-        (stage.name, f"{stage.name}: {wire.waiting_for(stage)}")
-        for stage in _stages(row)
-        if queries.awaits_approval(row, stage)
-    ]

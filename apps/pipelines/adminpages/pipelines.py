@@ -14,8 +14,7 @@ from apps.access.auth import person_of
 from apps.core.adminsite import AskingAdmin, ExactFilter, may, once
 from apps.core.errors import GyozaError, NotFound
 from apps.core.markup import text_block
-from apps.pipelines import documents, queries, services, wire, yamltext
-from apps.pipelines.adminpages import pictures
+from apps.pipelines import documents, pictures, queries, services, wire, yamltext
 from apps.pipelines.adminpages.forms import DeleteForm, DocumentForm, RunForm
 from apps.pipelines.models import Execution, Pipeline, Version
 from apps.pipelines.states import ExecutionStatus
