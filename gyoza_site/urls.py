@@ -5,12 +5,16 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 
+from apps.console.page import RootView
 from apps.core.api.slashes import slashed
 from apps.pipelines import streams as pipelines
 from apps.runs import streams as runs
 from apps.storage import streams as storage
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    path("", RootView.as_view(), name="root"),
+    path("console", RootView.as_view()),
+    path("console/", include("apps.console.urls")),
     path("admin/", admin.site.urls),
     path("", include("apps.topics.api.urls")),
     path("", include("apps.definitions.api.urls")),

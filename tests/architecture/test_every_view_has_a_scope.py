@@ -25,7 +25,8 @@ OPEN_PATHS = {
     "api/schema",
     "api/docs",
     "api/redoc",
-    "",
+    "",  # leads to the console
+    "console",
     "v0/watch/<str:wid>",  # asks for the key that made the session, if one did
 }
 

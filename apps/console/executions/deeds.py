@@ -1,0 +1,88 @@
+"""What operators do with executions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.http import HttpResponseRedirect
+from django.urls import reverse
+
+from apps.console.page import Act
+from apps.core.api.parameters import Parameters
+from apps.pipelines import services
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+# Characters of a reason or a comment.
+MOST_TEXT = 10_000
+
+
+class CancelView(Act):
+    def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
+        reason = _given(request, "reason")
+
+        def change() -> str:
+            services.cancel_execution(named=execution, reason=reason, caller=self.caller)
+            return "Cancelled, or asked to stop."
+
+        return self.act(change, back=_page(execution))
+
+
+class RetryView(Act):
+    def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
+        def change() -> str:
+            services.retry_execution(named=execution, caller=self.caller)
+            return "Under way again from its failed steps."
+
+        return self.act(change, back=_page(execution))
+
+
+class ReplayView(Act):
+    def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
+        """Start a replay, and lead to it."""
+        from_stage, tag = _given(request, "from_stage"), _given(request, "tag")
+        replay = ""
+
+        def change() -> str:
+            nonlocal replay
+            child = services.replay_execution(
+                named=execution, from_stage=from_stage, tag=tag or None, caller=self.caller
+            )
+            replay = str(child.id)
+            return f"This is a replay from {from_stage} on."
+
+        refused = self.act(change, back=_page(execution))
+        return HttpResponseRedirect(_page(replay)) if replay else refused
+
+
+class AnswerView(Act):
+    def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
+        stage, comment = _given(request, "stage"), _given(request, "comment")
+        approved = request.POST.get("answer") == "yes"
+
+        def change() -> str:
+            services.approve_stage(
+                named=execution,
+                stage_name=stage,
+                approved=approved,
+                comment=comment,
+                caller=self.caller,
+            )
+            return f"{stage}: {'approved' if approved else 'rejected'}."
+
+        return self.act(change, back=_page(execution))
+
+
+def _given(request: HttpRequest, name: str) -> str:
+    """Read a text of a form. Raises Invalid."""
+    form = Parameters(request.POST)
+    text = (form.text(name) or "").strip()
+    if len(text) > MOST_TEXT:
+        form.fail(name, f"must be at most {MOST_TEXT} characters")
+    form.finish()
+    return text
+
+
+def _page(execution: str) -> str:
+    return reverse("console:execution", args=[execution])

@@ -1,0 +1,107 @@
+"""What every page of the console is: for the staff, as HTML, whatever happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import messages
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpResponseBase, HttpResponseRedirect
+from django.shortcuts import render
+from django.urls import reverse
+from django.views.generic import View
+
+from apps.access.auth import person_of
+from apps.core.api import exception_handler
+from apps.core.api.scope import PUBLIC
+from apps.core.errors import GyozaError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest, HttpResponse
+
+    from apps.access.auth import Caller
+
+
+class Page(View):
+    """A page that asks for the admin's login, and tells every refusal as a page."""
+
+    caller: Caller
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        user = request.user
+        if not (user.is_active and getattr(user, "is_staff", False)):
+            return redirect_to_login(request.get_full_path(), login_url=reverse("admin:login"))
+        self.caller = person_of(request)
+        try:
+            self.caller.require("read")
+            answer: HttpResponseBase = super().dispatch(request, *args, **kwargs)
+        except GyozaError as exc:
+            return refused(request, exc)
+        # What is shown has a moment and a reader.
+        answer.headers.setdefault("Cache-Control", "private, no-store")
+        return answer
+
+    def shown(self, template: str, context: dict[str, Any]) -> HttpResponse:
+        """Render a page, or a part of one."""
+        return render(self.request, template, {**context, "may_operate": self.caller.may("write")})
+
+
+class Act(Page):
+    """Something an operator does with a button: it calls one service and leads back to a page."""
+
+    http_method_names = ["post", "options"]
+
+    def act(self, change: Callable[[], str], *, back: str) -> HttpResponseRedirect:
+        """Do it and tell what became of it; a refusal is told on the page it came from."""
+        self.caller.require("write")
+        try:
+            messages.success(self.request, change())
+        except GyozaError as exc:
+            messages.error(self.request, exc.message)
+        return HttpResponseRedirect(back)
+
+
+class RootView(View):
+    """`/` and `/console`: where people begin who know no path."""
+
+    scope = {"GET": PUBLIC}
+    http_method_names = ["get", "head", "options"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:
+        return HttpResponseRedirect(reverse("console:home"))
+
+
+class NothingHere(Page):
+    """Any other path below the console's."""
+
+    def get(self, request: HttpRequest, **_: str) -> HttpResponse:
+        return render(
+            request,
+            "console/refused.html",
+            {"status": 404, "message": "There is no such page."},
+            status=404,
+        )
+
+
+def turning(*, older: object, newer: object, has_more: bool) -> dict[str, bool]:
+    """Say whether there are pages before and behind this one, of a list that is read from a row on either way."""
+    return {
+        "has_newer": has_more if newer else bool(older),
+        "has_older": has_more or bool(newer),
+    }
+
+
+def refused(request: HttpRequest, error: GyozaError) -> HttpResponse:
+    """Answer a refusal with a page."""
+    problem = exception_handler.problem_of(error) or exception_handler.internal()
+    answer = render(
+        request,
+        "console/refused.html",
+        {"status": problem.status, "message": problem.message},
+        status=problem.status,
+    )
+    for name, value in problem.headers.items():
+        answer[name] = value
+    return answer

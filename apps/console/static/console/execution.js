@@ -1,0 +1,49 @@
+// The page of an execution: how far it is, and what it stores, as it happens.
+
+import { calmly, follow } from "./follow.js";
+import { refresh } from "./live.js";
+import { Tree } from "./tree.js";
+
+const REFRESH_MS = 700;
+// A bar that grows, should nothing else happen.
+const GROW_MS = 5000;
+const KINDS = ["initiated", "processing", "completed", "failed", "cancelled", "skipped", "pending", "running", "interrupted"];
+
+const facts = () => document.getElementById("facts");
+const id = facts().dataset.execution;
+const isFinal = () => facts().hasAttribute("data-final");
+
+let phase = facts().dataset.phase;
+const again = calmly(async () => {
+  await refresh();
+  if (facts().dataset.phase === phase) return;
+  phase = facts().dataset.phase;
+  document.getElementById("said").textContent = `The execution is ${phase}.`;
+}, REFRESH_MS);
+
+follow(`/api/v1/executions/${id}/events?timeout=3600`, { kinds: KINDS, open: again, told: again, closed: isFinal });
+setInterval(() => { if (!isFinal() && !document.hidden) again(); }, GROW_MS);
+
+const root = document.getElementById("tree");
+if (root) {
+  const pane = document.getElementById("pane");
+  const following = document.getElementById("following");
+  const tree = new Tree(root, async (url, isAsked = false) => {
+    const answer = await fetch(`${url}&pane`);
+    if (answer.redirected) { location.href = url; return; }
+    const part = new DOMParser().parseFromString(await answer.text(), "text/html");
+    pane.replaceChildren(...(answer.ok ? part.body.childNodes : part.querySelector("main").childNodes));
+    pane.setAttribute("aria-label", `Preview of ${new URL(url, location.href).searchParams.get("object")}`);
+    if (isAsked) pane.focus({ preventScroll: matchMedia("(min-width: 64rem)").matches });
+  });
+  const reload = calmly(() => tree.reload(), 0);
+  const query = new URLSearchParams({ execution_id: id, timeout: 3600 });
+  reload();
+  follow(`/api/v1/storage/events?${query}`, {
+    kinds: ["storage.object.created"],
+    open: (isResumed) => { if (!isResumed) reload(); },
+    told: (event) => { tree.written(JSON.parse(event.data)); again(); },
+    closed: isFinal,
+    state: (now) => { following.textContent = now === "live" ? "following" : now; },
+  });
+}

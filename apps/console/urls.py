@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from apps.console.executions import deeds, lists, views
+from apps.console.home import HomeView
+from apps.console.page import NothingHere
+
+app_name = "console"
+
+urlpatterns = [
+    path("", HomeView.as_view(), name="home"),
+    path("executions", lists.ExecutionListView.as_view(), name="execution-list"),
+    path("executions/<str:execution>", views.ExecutionView.as_view(), name="execution"),
+    path("executions/<str:execution>/files", views.FilesView.as_view(), name="execution-files"),
+    path("executions/<str:execution>/cancel", deeds.CancelView.as_view(), name="execution-cancel"),
+    path("executions/<str:execution>/retry", deeds.RetryView.as_view(), name="execution-retry"),
+    path("executions/<str:execution>/replay", deeds.ReplayView.as_view(), name="execution-replay"),
+    path("executions/<str:execution>/answer", deeds.AnswerView.as_view(), name="execution-answer"),
+    path("<path:rest>", NothingHere.as_view()),
+]
