@@ -146,6 +146,9 @@ class TestBrowsablePages:
 
     def test_a_format_nobody_writes_is_406(self):
         refused(client_for().get("/door/echo", HTTP_ACCEPT="image/png"), 406, "not_acceptable")
+        error = refused(client_for().get("/door/echo?format=zip"), 406, "not_acceptable")
+        assert error["message"] == 'the format must be one of json, api, got "zip"'
+        assert client_for().get("/door/echo?format=json").status_code == 200
 
 
 class TestBodies:
