@@ -393,7 +393,13 @@ GYOZA_MAX_SOCKET_MESSAGE_BYTES = env.integer(
 GYOZA_STALLED_SECONDS = env.seconds(
     "GYOZA_STALLED_SECONDS",
     60,
-    "After how long a stream or socket whose client takes nothing is closed.",
+    "After how long a client is given up that takes nothing of a stream or socket, or sends nothing of a request.",
+)
+GYOZA_BODY_BYTES_PER_SECOND = env.integer(
+    "GYOZA_BODY_BYTES_PER_SECOND",
+    1024,
+    "Slowest that a request body may come once GYOZA_STALLED_SECONDS have passed; uploads of objects need only not stall.",
+    low=1,
 )
 GYOZA_MAX_TOTAL_BYTES = env.integer(
     "TOPICS_MAX_TOTAL_BYTES", 0, "Most live bytes over all topics; 0 = unlimited.", low=0

@@ -51,7 +51,7 @@ class TooLarge(Invalid):
 
 
 class Stalled(Invalid):
-    """The request body has stopped coming."""
+    """The request body has stopped coming, or comes too slowly."""
 
     code = "request_timeout"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from tempfile import SpooledTemporaryFile
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -45,13 +46,14 @@ def limit_for(path: str) -> int:
 async def read_bytes(scope: Scope, receive: Receive, limit: int, held: Held) -> bytes:
     """Return the body; raises TooLarge and Throttled as soon as that is certain, ClientGone if the client leaves."""
     _judge(_announced_length(scope), limit, held)
+    began = time.monotonic()
     chunk, more = await _receive(receive, held, limit)
     if not more:
         # Most bodies come in one piece and are not copied.
         return chunk
     body = bytearray(chunk)
     while more:
-        chunk, more = await _receive_more(receive, held, limit)
+        chunk, more = await _receive_more(receive, held, limit, began)
         body += chunk
     return bytes(body)
 
@@ -61,10 +63,11 @@ async def read_file(scope: Scope, receive: Receive, limit: int, held: Held) -> I
     _judge(_announced_length(scope), limit, held)
     file: IO[bytes] = SpooledTemporaryFile(max_size=_IN_MEMORY)  # noqa: SIM115
     try:
+        began = time.monotonic()
         chunk, more = await _receive(receive, held, limit)
         file.write(chunk)
         while more:
-            chunk, more = await _receive_more(receive, held, limit)
+            chunk, more = await _receive_more(receive, held, limit, began)
             file.write(chunk)
     except BaseException:
         file.close()
@@ -100,7 +103,11 @@ async def pieces(scope: Scope, receive: Receive, limit: int) -> AsyncIterator[by
         raise _too_large(limit)
     length, more = 0, True
     while more:
-        message = await _in_time(receive())
+        try:
+            async with asyncio.timeout(settings.GYOZA_STALLED_SECONDS):
+                message = await receive()
+        except TimeoutError as exc:
+            raise Stalled from exc
         if message["type"] == "http.disconnect":
             raise ClientGone
         piece: bytes = message.get("body", b"")
@@ -114,17 +121,19 @@ async def pieces(scope: Scope, receive: Receive, limit: int) -> AsyncIterator[by
         raise Invalid(f"{announced} bytes were announced, {length} came")
 
 
-async def _in_time(coming: Awaitable[T]) -> T:
+async def _receive_more(
+    receive: Receive, held: Held, limit: int, began: float
+) -> tuple[bytes, bool]:
+    """Receive on. What has come so far is held: by nobody for ever, be it that something comes now and then."""
+    patience, rate = settings.GYOZA_STALLED_SECONDS, settings.GYOZA_BODY_BYTES_PER_SECOND
+    left = began + patience + held.size / rate - time.monotonic()
     try:
-        async with asyncio.timeout(settings.GYOZA_STALLED_SECONDS):
-            return await coming
+        async with asyncio.timeout(min(patience, left)):
+            return await _receive(receive, held, limit)
     except TimeoutError as exc:
+        if left < patience:
+            raise Stalled(f"the body came at less than {rate} bytes per second") from exc
         raise Stalled from exc
-
-
-async def _receive_more(receive: Receive, held: Held, limit: int) -> tuple[bytes, bool]:
-    # What has come so far is held: by nobody for ever.
-    return await _in_time(_receive(receive, held, limit))
 
 
 async def _receive(receive: Receive, held: Held, limit: int) -> tuple[bytes, bool]:

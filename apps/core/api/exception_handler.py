@@ -117,6 +117,9 @@ def problem_of(exc: BaseException) -> Problem | None:
         headers["WWW-Authenticate"] = "Bearer"
     if isinstance(error, errors.Throttled | errors.Unavailable):
         headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.Stalled):
+        # Or the connection would stay for as long as the rest of the body takes to come.
+        headers["Connection"] = "close"
     if isinstance(error, errors.RangeNotSatisfiable):
         headers["Content-Range"] = f"bytes */{error.length}"
     if isinstance(error, errors.UpgradeRequired):

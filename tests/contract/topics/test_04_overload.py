@@ -105,6 +105,23 @@ def test_a_body_that_stops_coming_is_given_up(api: Api, settings: Any):
     refused(slow._answer.result(60), 408, "request_timeout")
 
 
+@pytest.mark.parametrize("path", ["/v0/topics/t", "/runs"])
+def test_a_body_that_drips_is_given_up(api: Api, settings: Any, path: str):
+    settings.GYOZA_STALLED_SECONDS = 0.05
+    settings.GYOZA_BODY_BYTES_PER_SECOND = 10**9
+
+    async def drops() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0)
+            yield b" "
+
+    answer = api.run(api._client.post(path, content=drops(), headers={"content-type": JSON}))
+    refused(answer, 408, "request_timeout")
+    said = answer.json()["error"]["message"]
+    assert said == "the body came at less than 1000000000 bytes per second"
+    assert answer.headers["connection"] == "close"
+
+
 def test_so_many_requests_are_under_way_at_once(api: Api, settings: Any, redis: object):
     settings.GYOZA_MAX_INFLIGHT = 1
     api.write("t", 1)
