@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import msgspec
 from django.conf import settings
 
-from apps.core import lifespan
+from apps.core import exposition, lifespan
 from apps.core.api.scope import ANY, PUBLIC
 from apps.core.dataplane import View, respond
 from apps.core.slim import Answer
-from apps.topics.vitals import exposition, metrics, readiness
+from apps.topics.vitals import metrics, readiness
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

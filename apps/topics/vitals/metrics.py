@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 
 from apps.core import lifespan, sql
+from apps.core.exposition import Series, counter, gauge, histogram, labelled
 from apps.core.sse import connections
 from apps.topics import eviction
 from apps.topics.queues import queries as queue_queries
 from apps.topics.routers import queries as router_queries
 from apps.topics.states import Durability, TopicKind
 from apps.topics.vitals import commits
-from apps.topics.vitals.exposition import Series, counter, gauge, histogram, labelled
 from apps.topics.watch import sessions
 
 if TYPE_CHECKING:

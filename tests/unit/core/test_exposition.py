@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.topics.vitals.exposition import counter, gauge, histogram, labelled, render
+from apps.core.exposition import counter, gauge, histogram, labelled, render
 
 
 def test_the_examples_of_the_spec_come_out():
