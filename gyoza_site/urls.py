@@ -10,6 +10,7 @@ from apps.core.api.slashes import slashed
 from apps.pipelines import streams as pipelines
 from apps.runs import streams as runs
 from apps.storage import streams as storage
+from gyoza_site.metrics import MetricsView
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RootView.as_view(), name="root"),
@@ -27,6 +28,7 @@ urlpatterns: list[URLPattern | URLResolver] = [
         name="execution-events",
     ),
     slashed("api/v1/storage/events", storage.StorageEventsView.as_view(), name="storage-events"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
     path("events", runs.FeedView.as_view(), name="feed"),
     path("runs/<uuid:run_id>/stream", runs.RunStreamView.as_view(), name="run-stream"),
     path("runs/<uuid:run_id>/logs", runs.RunLogsView.as_view(), name="run-logs"),
