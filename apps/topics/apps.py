@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 
-from apps.topics import listeners
+from apps.topics.appending import listeners
 from apps.topics.routers import forwarder
 
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from apps.core import pgarray, sql
-from apps.topics import config, eviction, settling
+from apps.topics import config
 from apps.topics.errors import TopicNotFound
+from apps.topics.keeping import eviction, settling
 from apps.topics.names import can_be_looked_up
 from apps.topics.states import Durability
 

@@ -9,9 +9,9 @@ from django.db import models
 from django.db.models import F, Func, Q, Value
 from django.db.models.functions import Now
 
+from apps.topics.keeping.tally import TopicTally
 from apps.topics.queues.models import Job, Queue, WaitingClaim
 from apps.topics.states import Discard, Durability, Guarantee, RecordKind, TopicKind
-from apps.topics.tally import TopicTally
 
 if TYPE_CHECKING:
     from decimal import Decimal

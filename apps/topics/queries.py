@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 from apps.core import pgarray, sql
 from apps.core.errors import Unavailable
 from apps.core.sse import wakeups
-from apps.topics import batch, eviction, settling
+from apps.topics.appending import batch
+from apps.topics.keeping import eviction, settling
+from apps.topics.keeping.retention import Gap, Marks, gap_before
 from apps.topics.models import Topic
 from apps.topics.names import can_be_looked_up
 from apps.topics.names import channel as channel
 from apps.topics.names import is_reserved as is_reserved
 from apps.topics.names import is_topic_name as is_topic_name  # for other apps, too
-from apps.topics.retention import Gap, Marks, gap_before
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -13,10 +13,12 @@ from apps.access import services as access
 from apps.core import pgarray, sql
 from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, eviction, listeners, queries, removal, room
-from apps.topics.batch import Record
+from apps.topics import queries
+from apps.topics.appending import batch, listeners, room
+from apps.topics.appending.batch import Record
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExists, TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
+from apps.topics.keeping import eviction, removal
 from apps.topics.models import DeletedTopic, Topic
 from apps.topics.names import can_be_looked_up, channel, is_topic_name, require_unreserved
 from apps.topics.routers import topology
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.core.errors import GyozaError
-    from apps.topics.batch import Placed
+    from apps.topics.appending.batch import Placed
+    from apps.topics.keeping.removal import Removed
     from apps.topics.predicates import TagPredicate
-    from apps.topics.removal import Removed
 
 # Topics this process has seen. Only saves the look-up: a name here may have been deleted meanwhile.
 _seen: set[str] = set()
@@ -218,7 +220,7 @@ def append_events(
 def register_listener(
     *, wake: Callable[[Collection[str]], None], nudge_on_commit: Callable[[], None]
 ) -> None:
-    """Have somebody called from now on when followed topics grow; at start (see `topics.listeners`)."""
+    """Have somebody called from now on when followed topics grow; at start (see `topics.appending.listeners`)."""
     listeners.register(listeners.Listener(wake=wake, nudge_on_commit=nudge_on_commit))
 
 

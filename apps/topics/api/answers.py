@@ -11,7 +11,7 @@ from apps.core.dataplane import respond
 
 if TYPE_CHECKING:
     from apps.core.slim import Answer
-    from apps.topics.admission import Written
+    from apps.topics.appending.admission import Written
 
 _json = msgspec.json.encode
 

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, TypeVar
 import msgspec
 
 from apps.core.errors import Invalid
+from apps.topics.appending.writes import WriteBody
 from apps.topics.config import U64, TopicConfig, require_u64
-from apps.topics.writes import WriteBody
 
 # As many as a write may have records. A body of 64 MiB would hold twenty million names of nodes.
 MOST_VALUES = 10_000

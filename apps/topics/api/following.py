@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from apps.core.errors import Forbidden, Invalid
 from apps.topics import predicates
 from apps.topics.api.reads import DIFF_BYTES, DIFF_BYTES_MAX, DIFF_LIMIT, DIFF_LIMIT_MAX
+from apps.topics.appending.writes import MAX_NODE_BYTES, MAX_TAG_BYTES
 from apps.topics.queries import MAX_SEQ
 from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import MAX_TOPICS, Position
-from apps.topics.writes import MAX_NODE_BYTES, MAX_TAG_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -10,7 +10,7 @@ import threading
 import msgspec
 
 from apps.topics.api.bodies import parse, read_write
-from apps.topics.writes import MAX_RECORDS, RecordBody, WriteBody
+from apps.topics.appending.writes import MAX_RECORDS, RecordBody, WriteBody
 
 # Counting costs half a microsecond a record. What is shorter can't have so many that making them takes long.
 _LEAST_BYTES = 2 * 1024 * 1024

@@ -10,10 +10,11 @@ import msgspec
 from apps.core import lifespan
 from apps.core.dataplane import View, body_of, require_json, respond
 from apps.core.sse import wakeups
-from apps.topics import predicates, queries, touches
+from apps.topics import predicates, queries
 from apps.topics.api import bodies
 from apps.topics.api.answers import ms_since
 from apps.topics.errors import TopicNotFound
+from apps.topics.keeping import touches
 
 if TYPE_CHECKING:
     from django.http import HttpRequest

@@ -20,7 +20,6 @@ from apps.core.sse.bell import Bell
 from apps.core.sse.stream import HEARTBEAT_SECONDS
 from apps.core.sse.subscription import Subscription
 from apps.core.websocket import GOING_AWAY, SocketAnswer, is_asked_for
-from apps.topics import groupcommit, writes
 from apps.topics.api import bodies, commands, large_writes
 from apps.topics.api.answers import seqs_member, written_members
 from apps.topics.api.following import (
@@ -30,6 +29,7 @@ from apps.topics.api.following import (
     start_of,
     told_starts,
 )
+from apps.topics.appending import groupcommit, writes
 from apps.topics.watch import messages, sessions
 from apps.topics.watch.following import Follower
 from apps.topics.watch.messages import FAREWELL, Messages

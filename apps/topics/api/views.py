@@ -7,18 +7,11 @@ from apps.core.api.pagination import cut
 from apps.core.dataplane import NothingView, View, body_of, require_json, respond
 from apps.core.errors import Forbidden
 from apps.core.threads import in_own_thread
-from apps.topics import (
-    config,
-    descriptions,
-    eviction,
-    groupcommit,
-    predicates,
-    services,
-    touches,
-    writes,
-)
+from apps.topics import config, descriptions, predicates, services
 from apps.topics.api import bodies, large_writes, params
 from apps.topics.api.answers import finished, seqs_member, written_members
+from apps.topics.appending import groupcommit, writes
+from apps.topics.keeping import eviction, touches
 from apps.topics.names import name_ranges
 from apps.topics.priority import effective_priority
 from apps.topics.queues import queries as queue_queries
@@ -29,7 +22,7 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.core.slim import Answer
-    from apps.topics.admission import Written
+    from apps.topics.appending.admission import Written
     from apps.topics.descriptions import TopicRow, TopicState
 
 

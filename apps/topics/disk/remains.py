@@ -10,7 +10,7 @@ import time
 from datetime import timedelta
 
 from apps.core import clock, sql
-from apps.topics import eviction
+from apps.topics.keeping import eviction
 from apps.topics.models import Remains
 
 # Above GYOZA_SEGMENT_RECORDS / GRACE records per second nothing is ever deleted one by one.

@@ -8,8 +8,8 @@ import time
 from django.db import transaction
 
 from apps.core import sql
-from apps.topics import eviction
 from apps.topics.disk import remains, remnants, segments
+from apps.topics.keeping import eviction
 from apps.topics.queues import leftovers
 
 log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from apps.core import pgarray, sql
-from apps.topics import admission, batch
-from apps.topics.admission import Append
-from apps.topics.batch import Record
+from apps.topics.appending import admission, batch
+from apps.topics.appending.admission import Append
+from apps.topics.appending.batch import Record
 from apps.topics.queues import stamps
 
 if TYPE_CHECKING:

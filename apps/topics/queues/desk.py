@@ -17,7 +17,8 @@ import psycopg
 from apps.core import lifespan
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
-from apps.topics import listeners, names
+from apps.topics import names
+from apps.topics.appending import listeners
 from apps.topics.queues import passes, windows
 from apps.topics.queues.orders import Claim, Claimed, Filed, Nack, Verdict
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.core import sql
-from apps.topics import eviction
+from apps.topics.keeping import eviction
 from apps.topics.names import can_be_looked_up
 from apps.topics.states import TopicKind
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from apps.core import asyncdb, pgarray, sql
-from apps.topics import eviction, settling
 from apps.topics.errors import NotAQueue, TopicNotFound
+from apps.topics.keeping import eviction, settling
 from apps.topics.names import can_be_looked_up
 from apps.topics.queues import dead_letters, dealing, verdicts, windows
 from apps.topics.queues.orders import Ack, Claim, Claimed, Decided, Depth, Effects, Leased, Verdict

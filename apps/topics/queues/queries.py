@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from apps.core import pgarray, sql
 from apps.core.digits import read_digits
-from apps.topics import batch, eviction, settling
+from apps.topics.appending import batch
 from apps.topics.errors import NotAQueue, TopicNotFound
+from apps.topics.keeping import eviction, settling
 from apps.topics.models import Topic
 from apps.topics.names import can_be_looked_up
 from apps.topics.queries import MAX_SEQ

@@ -20,8 +20,9 @@ from apps.core.sse import wakeups
 from apps.core.sse.bell import Bell
 from apps.core.sse.frames import Kind
 from apps.core.sse.stream import Step
-from apps.topics import eviction, names
+from apps.topics import names
 from apps.topics.errors import NotAQueue, TopicNotFound
+from apps.topics.keeping import eviction
 from apps.topics.queues import desk
 from apps.topics.queues.orders import Claim
 

@@ -10,14 +10,16 @@ from django.db import transaction
 from apps.access import services as access
 from apps.core import pgarray, sql
 from apps.core.sse import wakeups
-from apps.topics import batch, eviction, listeners, names, settling
-from apps.topics.batch import Record
+from apps.topics import names
+from apps.topics.appending import batch, listeners
+from apps.topics.appending.batch import Record
+from apps.topics.appending.room import Room
 from apps.topics.errors import TopicFull, TopicNotFound
+from apps.topics.keeping import eviction, settling
 from apps.topics.models import Queue
 from apps.topics.queues import leftovers, queries
 from apps.topics.queues.desk import channel
 from apps.topics.queues.queries import DeadLetters
-from apps.topics.room import Room
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from apps.topics.batch import MAX_META_KEYS, Record, compact_length
+from apps.topics.appending.batch import MAX_META_KEYS, Record, compact_length
 
 # §4.1: a record that came through so many routers goes no further.
 MAX_HOPS = 8

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 
 from apps.core import lifespan, queue, sql, threads
-from apps.topics.listeners import Listener
+from apps.topics.appending.listeners import Listener
 from apps.topics.routers import forwarding
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from django.conf import settings
 
 from apps.core import asyncdb, sql
 from apps.core.sse import wakeups
-from apps.topics import batch, eviction, listeners
+from apps.topics.appending import batch, listeners
+from apps.topics.appending.room import Room
+from apps.topics.keeping import eviction
+from apps.topics.keeping.retention import Marks, gap_before
 from apps.topics.names import channel
-from apps.topics.retention import Marks, gap_before
-from apps.topics.room import Room
 from apps.topics.routers.copies import Original, Route, copy_of
 from apps.topics.states import Guarantee
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from apps.core.asyncdb import Connection
-    from apps.topics.batch import Record
+    from apps.topics.appending.batch import Record
 
 log = logging.getLogger(__name__)
 

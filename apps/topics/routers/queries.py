@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from apps.core import pgarray, sql
-from apps.topics import batch
+from apps.topics.appending import batch
 from apps.topics.names import can_be_looked_up
 from apps.topics.predicates import TagPredicate
 from apps.topics.routers import forwarding

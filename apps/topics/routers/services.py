@@ -10,8 +10,8 @@ from django.db import transaction
 
 from apps.access import services as access
 from apps.core.errors import Forbidden, Invalid, Throttled
-from apps.topics import batch, listeners
 from apps.topics import services as topics
+from apps.topics.appending import batch, listeners
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExistsIncompatible, TopicNotFound
 from apps.topics.models import Router, Topic

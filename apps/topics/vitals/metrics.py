@@ -10,7 +10,7 @@ import psycopg
 from apps.core import lifespan, sql
 from apps.core.exposition import Series, counter, gauge, histogram, labelled
 from apps.core.sse import connections
-from apps.topics import eviction
+from apps.topics.keeping import eviction
 from apps.topics.queues import queries as queue_queries
 from apps.topics.routers import queries as router_queries
 from apps.topics.states import Durability, TopicKind

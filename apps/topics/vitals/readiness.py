@@ -7,8 +7,8 @@ import asyncio
 import psycopg
 
 from apps.core import asyncdb, lifespan, sql
-from apps.topics import eviction
 from apps.topics.errors import NotReady, ShuttingDown
+from apps.topics.keeping import eviction
 
 # A probe that is answered later than that is of no use to whoever asks.
 _PATIENCE_SECONDS = 2.0

@@ -10,7 +10,7 @@ from msgspec import structs
 from apps.core import lifespan
 from apps.core.held import FRAMES
 from apps.core.sse.stream import Step
-from apps.topics.retention import Gap
+from apps.topics.keeping.retention import Gap
 from apps.topics.watch import pages
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from apps.topics.keeping.retention import Marks
 from apps.topics.queries import JsonPage
-from apps.topics.retention import Marks
 
 if TYPE_CHECKING:
-    from apps.topics.batch import Record
-    from apps.topics.justwritten import Batch
+    from apps.topics.appending.batch import Record
+    from apps.topics.appending.justwritten import Batch
     from apps.topics.watch.pages import Selection
 
 # What is more is read: Postgres joins a long page faster than Python does, and nothing that long is pushed.

@@ -8,8 +8,8 @@ from apps.core.sse.frames import Kind
 from apps.topics.watch.frames import FAREWELL_DATA, record_data, tombstone_data
 
 if TYPE_CHECKING:
+    from apps.topics.keeping.retention import Gap
     from apps.topics.queries import JsonPage
-    from apps.topics.retention import Gap
     from apps.topics.watch.pages import Reading
 
 KINDS = (

@@ -20,14 +20,16 @@ import psycopg
 from apps.core import lifespan, pgarray, sql
 from apps.core.sse import hub
 from apps.core.sse.subscription import BLIND_SECONDS, Subscription
-from apps.topics import eviction, justwritten, queries, touches
+from apps.topics import queries
+from apps.topics.appending import justwritten
+from apps.topics.keeping import eviction, touches
 from apps.topics.predicates import TagPredicate
 from apps.topics.watch import fresh
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from apps.topics.justwritten import Batch
+    from apps.topics.appending.justwritten import Batch
     from apps.topics.queries import JsonPage
 
 log = logging.getLogger(__name__)

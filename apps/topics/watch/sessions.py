@@ -11,8 +11,8 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import NotFound, Throttled
-from apps.topics import eviction, settling
 from apps.topics.errors import TopicNotFound
+from apps.topics.keeping import eviction, settling
 from apps.topics.names import can_be_looked_up
 from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import MAX_TOPICS, Position, joined, resumed

@@ -18,7 +18,8 @@ from apps.core import clock, lifespan
 from apps.core.sse import relayed
 from apps.core.sse.stream import follow_source
 from apps.core.threads import in_own_thread
-from apps.topics import eviction, queries
+from apps.topics import queries
+from apps.topics.keeping import eviction
 from apps.topics.models import Topic
 from tests import aio
 from tests.asgi_client import opened as open_url

@@ -16,7 +16,8 @@ from apps.access.models import ApiKey
 from apps.core import asyncdb
 from apps.core.asgi import Application
 from apps.core.sse import hub
-from apps.topics import queries, services, touches
+from apps.topics import queries, services
+from apps.topics.keeping import touches
 from apps.topics.queues import rooms
 from apps.topics.routers import forwarder
 from apps.topics.watch import pages, streams

@@ -10,7 +10,8 @@ import pytest
 import time_machine
 from django.db import transaction
 
-from apps.topics import eviction, queries
+from apps.topics import queries
+from apps.topics.keeping import eviction
 from apps.topics.models import Event, Topic
 from tests.contract.topics.conftest import refused, seqs
 from tests.sessions import wait_for_a_blocked_session

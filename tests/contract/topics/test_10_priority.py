@@ -41,7 +41,7 @@ def test_a_list_touches_only_when_asked_to(api: Api):
 def test_it_sets_when_the_topic_was_read(api: Api):
     api.write("t", 1)
     api.diff("t", from_seq=1)
-    from apps.topics import touches
+    from apps.topics.keeping import touches
 
     api.run(touches.write_down())
     topic = Topic.objects.get()

@@ -9,7 +9,7 @@ import pytest
 import time_machine
 
 from apps.access.models import AuditEntry
-from apps.topics import removal
+from apps.topics.keeping import removal
 from apps.topics.models import Event, Topic
 from tests.cast import make_key
 from tests.contract.topics.conftest import refused

@@ -22,9 +22,9 @@ from apps.pipelines import (
 )
 from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
 from apps.topics import queries as topics
+from apps.topics.appending.writes import MAX_RECORD_BYTES
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events, delete_topic
-from apps.topics.writes import MAX_RECORD_BYTES
 from tests.factories import make_worker
 
 pytestmark = pytest.mark.django_db

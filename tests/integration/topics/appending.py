@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import connection, transaction
 
-from apps.topics.admission import Append
-from apps.topics.batch import Record
+from apps.topics.appending.admission import Append
+from apps.topics.appending.batch import Record
 from apps.topics.models import Topic
 
 if TYPE_CHECKING:

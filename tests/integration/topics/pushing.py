@@ -11,7 +11,8 @@ from apps.core.sse import hub
 from apps.core.sse.bell import Bell
 from apps.core.sse.outlet import Outlet
 from apps.core.sse.stream import Step, follow_source
-from apps.topics import services, touches
+from apps.topics import services
+from apps.topics.keeping import touches
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events
 from apps.topics.watch import pages

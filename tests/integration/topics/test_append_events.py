@@ -10,8 +10,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from apps.core import sql
-from apps.topics import batch, services
-from apps.topics.batch import Record
+from apps.topics import services
+from apps.topics.appending import batch
+from apps.topics.appending.batch import Record
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent, append_events
 

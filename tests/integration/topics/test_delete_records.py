@@ -10,8 +10,9 @@ import pytest
 from django.db import connection, transaction
 
 from apps.core import sql
-from apps.topics import predicates, queries, removal, services
+from apps.topics import predicates, queries, services
 from apps.topics.config import TopicConfig
+from apps.topics.keeping import removal
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connection, transaction
 
-from apps.topics import eviction, services
+from apps.topics import services
+from apps.topics.keeping import eviction
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent, append_events
 

@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from django.db import connection
 
-from apps.topics import groupcommit, services
+from apps.topics import services
+from apps.topics.appending import groupcommit
 from apps.topics.models import Event, Topic
 from tests.aio import run
 from tests.integration.topics.appending import held, make_append, until
@@ -19,7 +20,7 @@ from tests.integration.topics.appending import held, make_append, until
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from apps.topics.admission import Written
+    from apps.topics.appending.admission import Written
 
     Writing = asyncio.Task[Written]
 

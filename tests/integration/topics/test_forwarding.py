@@ -14,9 +14,10 @@ from django.db import connection, transaction
 
 from apps.core import sql, threads
 from apps.core.sse import hub
-from apps.topics import groupcommit, listeners, queries, services
-from apps.topics.admission import Append
-from apps.topics.batch import Record
+from apps.topics import queries, services
+from apps.topics.appending import groupcommit, listeners
+from apps.topics.appending.admission import Append
+from apps.topics.appending.batch import Record
 from apps.topics.models import Event, Router, Topic
 from apps.topics.routers import forwarder, forwarding
 from apps.topics.routers import services as routers

@@ -17,7 +17,7 @@ from apps.topics.services import NewEvent, append_events
 from tests.integration.topics.test_append_events import in_threads
 
 if TYPE_CHECKING:
-    from apps.topics.retention import Gap as Told
+    from apps.topics.keeping.retention import Gap as Told
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

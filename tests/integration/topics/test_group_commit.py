@@ -11,8 +11,10 @@ from django.db import connection
 
 from apps.core import asyncdb, sql
 from apps.core.errors import Throttled
-from apps.topics import eviction, groupcommit, services
-from apps.topics.admission import Written
+from apps.topics import services
+from apps.topics.appending import groupcommit
+from apps.topics.appending.admission import Written
+from apps.topics.keeping import eviction
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent
 from tests.aio import run

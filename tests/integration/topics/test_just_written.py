@@ -9,9 +9,10 @@ import pytest
 from django.db import transaction
 
 from apps.core.threads import in_thread
-from apps.topics import groupcommit, justwritten, queries, services
-from apps.topics.admission import Append
-from apps.topics.batch import Record, escape
+from apps.topics import queries, services
+from apps.topics.appending import groupcommit, justwritten
+from apps.topics.appending.admission import Append
+from apps.topics.appending.batch import Record, escape
 from apps.topics.predicates import TagPredicate
 from apps.topics.watch import pages
 from apps.topics.watch.pages import Selection

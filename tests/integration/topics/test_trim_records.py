@@ -12,8 +12,9 @@ import time_machine
 from django.db import connection, transaction
 
 from apps.core import sql
-from apps.topics import eviction, queries, services, settling
+from apps.topics import queries, services
 from apps.topics.disk import remains, segments, sweep
+from apps.topics.keeping import eviction, settling
 from apps.topics.models import DeletedTopic, Event, IdempotencyKey, Remains, Topic
 from apps.topics.services import NewEvent, append_events
 from tests.new_log import renew_log

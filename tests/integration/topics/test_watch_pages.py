@@ -14,7 +14,8 @@ from apps.core import asyncdb
 from apps.core.sse import hub, wakeups
 from apps.core.sse.bell import Bell
 from apps.core.threads import in_thread
-from apps.topics import queries, services, touches
+from apps.topics import queries, services
+from apps.topics.keeping import touches
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events
 from apps.topics.watch import pages
@@ -26,8 +27,8 @@ from tests import aio
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterator
 
+    from apps.topics.keeping.retention import Gap
     from apps.topics.queries import JsonPage
-    from apps.topics.retention import Gap
     from apps.topics.watch.pages import Reading
 
 pytestmark = pytest.mark.django_db(transaction=True)

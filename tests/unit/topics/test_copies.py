@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.topics.batch import Record, compact_length
+from apps.topics.appending.batch import Record, compact_length
 from apps.topics.routers.copies import Original, Route, copy_of
 
 JSON = st.recursive(

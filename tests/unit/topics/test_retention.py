@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apps.topics.retention import Gap, Marks, gap_before
+from apps.topics.keeping.retention import Gap, Marks, gap_before
 
 
 def marks(**over: int) -> Marks:

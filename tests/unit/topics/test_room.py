@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from apps.topics.room import Room
+from apps.topics.appending.room import Room
 
 
 def make_room(*, discard: str = "reject", **over: Any) -> Room:

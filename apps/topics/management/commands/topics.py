@@ -11,12 +11,13 @@ from django.core.management.base import BaseCommand, CommandError
 from apps.core import clock
 from apps.core.errors import GyozaError
 from apps.core.threads import run_here
-from apps.topics import groupcommit, predicates, queries, services, writes
+from apps.topics import predicates, queries, services
+from apps.topics.appending import groupcommit, writes
+from apps.topics.appending.writes import RecordBody, WriteBody
 from apps.topics.config import TopicConfig
 from apps.topics.descriptions import list_topics
 from apps.topics.errors import TopicNotFound
 from apps.topics.names import name_ranges
-from apps.topics.writes import RecordBody, WriteBody
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -8,11 +8,11 @@ from typing import TypeVar
 import msgspec
 
 from apps.core.errors import Invalid
-from apps.topics import batch
 from apps.topics.api.bodies import U32
+from apps.topics.appending import batch
+from apps.topics.appending.writes import MAX_NODE_BYTES
 from apps.topics.config import LEASE_MS, U64, require_u64
 from apps.topics.errors import BatchTooLarge
-from apps.topics.writes import MAX_NODE_BYTES
 
 # topics v0 §4.1
 MAX_CLAIM = 1000

@@ -11,11 +11,11 @@ from apps.core.errors import Invalid
 from apps.core.intake import unless_gone
 from apps.core.slim import SlimRequest
 from apps.core.sse.stream import follow_source, response
-from apps.topics import batch
 from apps.topics.api import params
 from apps.topics.api.answers import ms_since
 from apps.topics.api.bodies import parse
 from apps.topics.api.watch import accept_stream
+from apps.topics.appending import batch
 from apps.topics.queues import desk, passes, rooms
 from apps.topics.queues.api import bodies
 from apps.topics.queues.api.bodies import Body

@@ -14,18 +14,19 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
-from apps.topics import batch, eviction
+from apps.topics.appending import batch
+from apps.topics.appending.room import refusal
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicNotFound
+from apps.topics.keeping import eviction
 from apps.topics.names import is_topic_name
-from apps.topics.room import refusal
 from apps.topics.vitals import commits
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
 
     from apps.core.asyncdb import Connection
-    from apps.topics.batch import Placed, Record
+    from apps.topics.appending.batch import Placed, Record
 
 
 @dataclass(frozen=True, slots=True, eq=False)

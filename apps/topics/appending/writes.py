@@ -8,9 +8,9 @@ import msgspec
 
 from apps.core import strictjson
 from apps.core.errors import Invalid
-from apps.topics import batch
-from apps.topics.admission import Append
-from apps.topics.batch import Record
+from apps.topics.appending import batch
+from apps.topics.appending.admission import Append
+from apps.topics.appending.batch import Record
 from apps.topics.config import TopicConfig
 from apps.topics.errors import BatchTooLarge, RecordTooLarge
 from apps.topics.names import require_unreserved

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from apps.topics.batch import Placed, Record
+    from apps.topics.appending.batch import Placed, Record
 
 
 @dataclass(frozen=True, slots=True)

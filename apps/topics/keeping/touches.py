@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 import psycopg
 
 from apps.core import lifespan, pgarray, sql
-from apps.topics import eviction
+from apps.topics.keeping import eviction
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -7,7 +7,7 @@ looks (§16.4).
 
 from __future__ import annotations
 
-from apps.topics import eviction
+from apps.topics.keeping import eviction
 from apps.topics.routers import forwarder, forwarding
 
 

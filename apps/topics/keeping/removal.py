@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from apps.core import pgarray, sql
-from apps.topics import batch, eviction
+from apps.topics.appending import batch
+from apps.topics.keeping import eviction
 from apps.topics.names import can_be_looked_up
 from apps.topics.queues import leftovers
 

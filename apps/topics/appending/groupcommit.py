@@ -19,15 +19,16 @@ from django.conf import settings
 from apps.core import sql
 from apps.core.errors import GyozaError, Throttled
 from apps.core.sse import wakeups
-from apps.topics import batch, eviction, justwritten, listeners
-from apps.topics.admission import Append, Outcome, Written, admit
+from apps.topics.appending import batch, justwritten, listeners
+from apps.topics.appending.admission import Append, Outcome, Written, admit
+from apps.topics.keeping import eviction
 from apps.topics.names import channel, is_topic_name
 from apps.topics.vitals import commits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from apps.topics.batch import Record
+    from apps.topics.appending.batch import Record
 
 log = logging.getLogger(__name__)
 
