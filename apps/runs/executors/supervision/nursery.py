@@ -22,10 +22,12 @@ import sys
 import time
 from collections import deque
 
-from apps.runs.executors.supervision import outcomes, proctree, runner, warm_child, workspace
+from apps.runs.executors.supervision import proctree, runner
+from apps.runs.executors.supervision.attempts import NEVER, Attempt, never_began
+from apps.runs.executors.supervision.children import end_orphans, fork
+from apps.runs.executors.supervision.directories import Directories
 from apps.runs.executors.supervision.frames import (
     DIRTY,
-    DONE,
     FORGET,
     LAUNCH,
     NEWS,
@@ -37,88 +39,36 @@ from apps.runs.executors.supervision.frames import (
     Frame,
     encode,
 )
-from apps.runs.executors.supervision.output import Capture
-from apps.runs.executors.supervision.workspace import AppendFile, News
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
     from typing import Any
 
+    from apps.runs.executors.supervision.children import Child
+    from apps.runs.executors.supervision.output import Capture
+
 _CHUNK = 1 << 18
-# Outputs have a limit of 1 MiB and error messages one of 16 KiB, escaped characters included.
-_LONGEST_ANSWER = 4 << 20
 _NEWS_GAP = 0.02
-_NEVER = float("inf")
-
-
-class _Attempt:
-    """An attempt the nursery was given and has not answered yet."""
-
-    __slots__ = (
-        "at", "began", "capture", "child", "ends_at", "files", "frame", "grace", "id",
-        "is_garbled", "kill_at", "stopped", "timed_out", "timeout_at",
-    )  # fmt: skip
-
-    def __init__(self, frame: Frame) -> None:
-        self.id = frame.attempt_id
-        self.frame = frame
-        self.grace = frame.grace
-        self.child: _Child | None = None
-        self.began = 0.0
-        self.timeout_at = _NEVER
-        self.kill_at = _NEVER
-        self.stopped = self.timed_out = False
-        self.is_garbled = False  # its child gave an answer that makes no sense
-        self.at = -1
-        self.capture: Capture | None = None
-        self.files: tuple[AppendFile, ...] = ()
-
-
-class _Child:
-    """A warm child and our ends of its pipes."""
-
-    def __init__(self, pid: int, sock: socket.socket, out: int, err: int, gpu: int) -> None:
-        self.pid = pid
-        self.pidfd = os.pidfd_open(pid)
-        self.channel = Channel(sock, longest_frame=_LONGEST_ANSWER)
-        self.out = out
-        self.err = err
-        self.gpu = gpu
-        self.attempt: _Attempt | None = None
-        self.reply: Frame | None = None  # held back until the child and what it left are gone
-        self.directory = ""  # clean, to be renamed for the next attempt
-        self.runs = 0
-        self.idle_since = 0.0
-        self.pipes = select.poll()
-        for fd in (out, err):
-            os.set_blocking(fd, False)
-            self.pipes.register(fd, select.POLLIN)
-
-    def close(self) -> None:
-        self.channel.socket.close()
-        for fd in (self.pidfd, self.out, self.err):
-            if fd >= 0:
-                os.close(fd)
 
 
 class Nursery:
     def __init__(self, sock: socket.socket, root: str, options: dict[str, Any]) -> None:
         self.root = root
+        self.directories = Directories(root)
         self.options = options
         self.max_children: int = options["max_children"]
         self.link: Channel | None = Channel(sock)
         self.outgoing: list[bytes] = []
-        self.attempts: dict[bytes, _Attempt] = {}
-        self.queue: deque[_Attempt] = deque()
+        self.attempts: dict[bytes, Attempt] = {}
+        self.queue: deque[Attempt] = deque()
         self.outcomes: dict[bytes, bytes] = {}
-        self.children: dict[int, _Child] = {}
-        self.idle: list[_Child] = []
+        self.children: dict[int, Child] = {}
+        self.idle: list[Child] = []
         self.news: set[bytes] = set()
-        self.next_news = _NEVER
-        self.next_deadline = _NEVER
-        self.root_fd = -1
+        self.next_news = NEVER
+        self.next_deadline = NEVER
         self.epoll = select.epoll()
         self.handlers: dict[int, Callable[[int], None]] = {}
         self.wake_reader, self.wake_writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -146,7 +96,7 @@ class Nursery:
         for child in list(self.children.values()):
             proctree.kill_tree(child.pid)
             os.waitpid(child.pid, 0)
-            self._drop_directory(child)
+            child.drop_directory()
 
     # --- the executor's side
 
@@ -159,7 +109,7 @@ class Nursery:
             return
         for frame in received:
             if frame.kind == LAUNCH:
-                attempt = _Attempt(frame)
+                attempt = Attempt(frame)
                 self.attempts[attempt.id] = attempt
                 self.queue.append(attempt)
             elif frame.kind == FORGET:
@@ -169,7 +119,7 @@ class Nursery:
         self._hand_out()
 
     def _flush(self) -> None:
-        if self.next_news != _NEVER and time.monotonic() >= self.next_news:
+        if self.next_news != NEVER and time.monotonic() >= self.next_news:
             self._send_news()
         if self.link is None:
             self.outgoing.clear()
@@ -198,48 +148,22 @@ class Nursery:
         self._unwatch(self.link.fd)
         self.link.socket.close()
         self.link = None
-        self.root_fd = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.directories.begin_to_tell()
         for child in list(self.idle):
             self._retire(child)
-        handle = {"pid": os.getpid(), "born": proctree.born(os.getpid())}
         for attempt_id in self.attempts:
-            # Where it can't be written, the attempt is lost with its executor; the others are not.
-            with contextlib.suppress(OSError), self._opened(attempt_id) as at:
-                workspace.write_whole(workspace.HANDLE, json.dumps(handle).encode(), at=at)
+            self.directories.save_handle(attempt_id)
         for attempt_id, outcome in self.outcomes.items():
-            self._save(attempt_id, outcome)
-
-    def _save(self, attempt_id: bytes, outcome: bytes) -> None:
-        with contextlib.suppress(OSError), self._opened(attempt_id) as at:
-            workspace.save_outcome(outcome, at=at)
-        self._announce(attempt_id)
-
-    def _announce(self, attempt_id: bytes) -> None:
-        """Tell a later executor, should there be one."""
-        with contextlib.suppress(OSError):
-            news = News(self.root_fd, attempt_id.decode())
-            news.send()
-            news.close()
-
-    @contextlib.contextmanager
-    def _opened(self, attempt_id: bytes) -> Iterator[int]:
-        at = self._directory(attempt_id)
-        try:
-            yield at
-        finally:
-            os.close(at)
-
-    def _directory(self, attempt_id: bytes) -> int:
-        return workspace.reopen(f"{self.root}/{attempt_id.decode()}")
+            self.directories.save_outcome(attempt_id, outcome)
 
     def _send_news(self) -> None:
         for attempt_id in self.news:
             if self.link is None:
-                self._announce(attempt_id)
+                self.directories.announce(attempt_id)
                 continue
             self.outgoing.append(encode(Frame(NEWS, attempt_id)))
         self.news.clear()
-        self.next_news = _NEVER
+        self.next_news = NEVER
 
     # --- attempts
 
@@ -252,7 +176,7 @@ class Nursery:
             self.queue.popleft()
             self._give(child, attempt)
 
-    def _give(self, child: _Child, attempt: _Attempt) -> None:
+    def _give(self, child: Child, attempt: Attempt) -> None:
         frame = attempt.frame
         attempt.child = child
         attempt.began = time.monotonic()
@@ -277,16 +201,15 @@ class Nursery:
             return
         if attempt.child is None:
             self.queue.remove(attempt)
-            status = {"started": False, "stopped": True, "error": "stopped before it started"}
-            self._answer(attempt, json.dumps(status).encode(), kept=0)
+            self._answer(attempt, never_began("stopped before it started", stopped=True), kept=0)
             return
         self._watch_the_clock()  # if it was stopped for a while, the timeout came first
         attempt.stopped = attempt.stopped or not attempt.timed_out
         self._end_within(attempt, grace)
 
-    def _end_within(self, attempt: _Attempt, grace: float) -> None:
-        again = attempt.kill_at != _NEVER
-        attempt.timeout_at = _NEVER
+    def _end_within(self, attempt: Attempt, grace: float) -> None:
+        again = attempt.kill_at != NEVER
+        attempt.timeout_at = NEVER
         attempt.kill_at = min(attempt.kill_at, time.monotonic() + grace)
         self.next_deadline = min(self.next_deadline, attempt.kill_at)
         if again or attempt.child is None:
@@ -309,32 +232,29 @@ class Nursery:
         self.next_deadline = min(
             [min(a.timeout_at, a.kill_at) for a in self.attempts.values()]
             + [c.idle_since + self.options["idle_s"] for c in self.idle],
-            default=_NEVER,
+            default=NEVER,
         )
 
     def _patience(self) -> float:
         soonest = min(self.next_deadline, self.next_news)
-        if soonest == _NEVER:
+        if soonest == NEVER:
             return -1
         # epoll_wait(2) takes milliseconds as an int: after 24 days it would refuse.
         return min(max(0.0, soonest - time.monotonic()), runner.LONGEST_SLEEP)
 
-    def _answer(self, attempt: _Attempt, outcome: bytes, *, kept: int) -> None:
-        for file in attempt.files:
-            file.close()
-        if attempt.at >= 0:
-            os.close(attempt.at)
+    def _answer(self, attempt: Attempt, outcome: bytes, *, kept: int) -> None:
+        attempt.close()
         del self.attempts[attempt.id]
         self.news.discard(attempt.id)
         if self.link is None:
-            self._save(attempt.id, outcome)
+            self.directories.save_outcome(attempt.id, outcome)
             return
         self.outcomes[attempt.id] = outcome
         self.outgoing.append(encode(Frame(OUTCOME, attempt.id, outcome, number=kept)))
 
     # --- children
 
-    def _child_for(self, gpu: int) -> _Child | None:
+    def _child_for(self, gpu: int) -> Child | None:
         """Return an idle child, or a new one if there may be more; None if all are busy.
 
         A child stays with the GPU it first had: libraries bind to a device for good.
@@ -351,44 +271,19 @@ class Nursery:
         except OSError as exc:
             if not self.children:
                 attempt = self.queue.popleft()
-                error = f"can't start a child: {exc}"
-                status = {"started": False, "lost": True, "error": error}
-                self._answer(attempt, json.dumps(status).encode(), kept=0)
+                self._answer(attempt, never_began(f"can't start a child: {exc}", lost=True), kept=0)
             return None
 
-    def _fork(self, gpu: int) -> _Child:
-        ours, theirs = socket.socketpair()
-        out_reader, out_writer = os.pipe2(os.O_CLOEXEC)
-        err_reader, err_writer = os.pipe2(os.O_CLOEXEC)
-        parent = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError:
-            for sock in (ours, theirs):
-                sock.close()
-            for fd in (out_reader, out_writer, err_reader, err_writer):
-                os.close(fd)
-            raise
-        if pid == 0:
-            signal.set_wakeup_fd(-1)
-            warm_child.become(
-                theirs, out_writer, err_writer, root=self.root, parent=parent, options=self.options
-            )
-        theirs.close()
-        os.close(out_writer)
-        os.close(err_writer)
-        # Both sides set the group, so that it exists whoever comes first.
-        with contextlib.suppress(OSError):
-            os.setpgid(pid, pid)
-        child = _Child(pid, ours, out_reader, err_reader, gpu)
-        self.children[pid] = child
+    def _fork(self, gpu: int) -> Child:
+        child = fork(gpu, root=self.root, options=self.options)
+        self.children[child.pid] = child
         self._watch(child.channel.fd, lambda mask: self._on_child(child, mask))
         self._watch(child.pidfd, lambda _: self._reap())
         self._watch(child.out, lambda _: self._on_pipe(child, child.out))
         self._watch(child.err, lambda _: self._on_pipe(child, child.err))
         return child
 
-    def _on_child(self, child: _Child, mask: int) -> None:
+    def _on_child(self, child: Child, mask: int) -> None:
         if mask & select.EPOLLOUT:
             with contextlib.suppress(OSError):
                 if child.channel.send(b""):
@@ -401,7 +296,7 @@ class Nursery:
             return
         for frame in received:
             attempt = child.attempt
-            if attempt is not None and _is_answer(frame, attempt):
+            if attempt is not None and attempt.is_answered_by(frame):
                 self._on_done(child, attempt, frame)
             else:
                 # An op has written to our socket, or changed the library that writes for us.
@@ -410,9 +305,9 @@ class Nursery:
                 proctree.kill_tree(child.pid)
                 return
 
-    def _on_done(self, child: _Child, attempt: _Attempt, frame: Frame) -> None:
+    def _on_done(self, child: Child, attempt: Attempt, frame: Frame) -> None:
         self._drain(child)
-        if frame.number & SPENT or attempt.kill_at != _NEVER:
+        if frame.number & SPENT or attempt.kill_at != NEVER:
             # The answer waits for the end of what the op may have left behind.
             child.reply = frame
             proctree.kill_tree(child.pid)
@@ -420,8 +315,8 @@ class Nursery:
         child.attempt = None
         kept = 1 if frame.number & DIRTY or attempt.files else 0
         if not kept:
-            child.directory = f"{self.root}/{attempt.id.decode()}"
-        self._answer(attempt, self._outcome(attempt, frame), kept=kept)
+            child.directory = self.directories.path(attempt.id)
+        self._answer(attempt, attempt.outcome(frame), kept=kept)
         alone = self.link is None and not self.queue
         if alone or child.runs >= self.options["max_runs_per_child"]:
             self._retire(child)
@@ -430,12 +325,12 @@ class Nursery:
         if self.queue:
             self._hand_out()
 
-    def _rest(self, child: _Child) -> None:
+    def _rest(self, child: Child) -> None:
         child.idle_since = time.monotonic()
         self.idle.append(child)
         self.next_deadline = min(self.next_deadline, child.idle_since + self.options["idle_s"])
 
-    def _retire(self, child: _Child) -> None:
+    def _retire(self, child: Child) -> None:
         if child in self.idle:
             self.idle.remove(child)
         self._unwatch(child.channel.fd)
@@ -454,60 +349,37 @@ class Nursery:
             if child is not None:
                 self._on_death(child, os.waitstatus_to_exitcode(status))
 
-    def _on_death(self, child: _Child, code: int) -> None:
+    def _on_death(self, child: Child, code: int) -> None:
         if child in self.idle:
             self.idle.remove(child)
-        self._end_orphans()
+        end_orphans(self.children)
         self._drain(child)
         attempt = child.attempt
         # A child may answer and die at once; the answer counts.
         if attempt is not None and child.reply is None and child.channel.fd in self.handlers:
             for frame in child.channel.receive() or ():
-                if _is_answer(frame, attempt):
+                if attempt.is_answered_by(frame):
                     child.reply = frame
         for fd in (child.channel.fd, child.pidfd, child.out, child.err):
             self._unwatch(fd)
         child.close()
         if attempt is not None:
             if child.reply is not None:
-                outcome = self._outcome(attempt, child.reply)
+                outcome = attempt.outcome(child.reply)
             else:
-                outcome = self._crash(attempt, code)
+                outcome = attempt.crashed(code)
             self._answer(attempt, outcome, kept=1)
-        self._drop_directory(child)
+        child.drop_directory()
         self._hand_out()
-
-    def _end_orphans(self) -> None:
-        """Kill what a dead child has left: whatever below us does not belong to a live child."""
-        mine = os.getpid()
-        for _ in range(500):  # a second: longer only if stuck in the kernel
-            kin = set(proctree.children(mine)) - self.children.keys()
-            if not kin:
-                return
-            proctree.kill_below(mine, spare=self.children)
-            for pid in kin:
-                with contextlib.suppress(ChildProcessError):
-                    os.waitpid(pid, os.WNOHANG)
-            time.sleep(0.002)
-
-    def _drop_directory(self, child: _Child) -> None:
-        if child.directory:
-            warm_child.remove_directory(child.directory)
-            child.directory = ""
 
     # --- output
 
-    def _on_pipe(self, child: _Child, fd: int) -> None:
+    def _on_pipe(self, child: Child, fd: int) -> None:
         if not self._read(child, fd):
             self._unwatch(fd)
-            child.pipes.unregister(fd)
-            os.close(fd)
-            if fd == child.out:
-                child.out = -1
-            else:
-                child.err = -1
+            child.close_pipe(fd)
 
-    def _read(self, child: _Child, fd: int) -> bool:
+    def _read(self, child: Child, fd: int) -> bool:
         try:
             chunk = os.read(fd, _CHUNK)
         except BlockingIOError:
@@ -518,90 +390,24 @@ class Nursery:
             (capture.stdout if fd == child.out else capture.stderr)(chunk)
         return bool(chunk)
 
-    def _drain(self, child: _Child) -> None:
+    def _drain(self, child: Child) -> None:
         # What was written before the child answered, or died, is in the pipes by now.
         while ready := child.pipes.poll(0):
             for fd, _ in ready:
                 self._on_pipe(child, fd)
 
-    def _capture(self, attempt: _Attempt) -> Capture:
+    def _capture(self, attempt: Attempt) -> Capture:
+        at = -1
         # A full disk: the files say nothing, the op goes on.
         with contextlib.suppress(OSError):
-            attempt.at = self._directory(attempt.id)
-        log = AppendFile(workspace.LOG, attempt.at)
-        messages = AppendFile(workspace.MESSAGES, attempt.at)
-        attempt.files = (log, messages)
+            at = self.directories.open(attempt.id)
 
-        def noted(write: Callable[[bytes], None]) -> Callable[[bytes], None]:
-            def write_and_tell(data: bytes) -> None:
-                write(data)
-                if not self.news:
-                    self.next_news = time.monotonic() + _NEWS_GAP
-                self.news.add(attempt.id)
+        def tell() -> None:
+            if not self.news:
+                self.next_news = time.monotonic() + _NEWS_GAP
+            self.news.add(attempt.id)
 
-            return write_and_tell
-
-        attempt.capture = Capture(noted(log.write), noted(messages.write))
-        return attempt.capture
-
-    # --- outcomes
-
-    def _outcome(self, attempt: _Attempt, frame: Frame) -> bytes:
-        took = round(frame.time * 1000)
-        capture = attempt.capture
-        if capture is None and not frame.meta and attempt.kill_at == _NEVER:
-            return b'{"exit_code": 0, "outputs": %b, "duration_ms": %d}' % (
-                frame.body or b"{}",
-                took,
-            )
-        status: dict[str, Any] = json.loads(frame.meta or b'{"exit_code": 0}')
-        if capture is not None:
-            capture.close()
-        status["duration_ms"] = took
-        error = status.get("error", "")
-        if status.get("started", True) and not error:
-            error = outcomes.describe(
-                exit_code=status["exit_code"],
-                number=None,
-                tail=capture.stderr_tail() if capture else "",
-                stopped=attempt.stopped,
-                timeout_s=attempt.frame.time if attempt.timed_out else None,
-            )
-            status["outputs"], problem = _merged(capture, frame.body)
-            error = error or problem
-        if status.pop("gone", False):
-            status["outputs"], error = None, outcomes.removed(error)
-        status.update(error=error, stopped=attempt.stopped, timed_out=attempt.timed_out)
-        return json.dumps(status).encode()
-
-    def _crash(self, attempt: _Attempt, code: int) -> bytes:
-        capture = attempt.capture
-        if capture is not None:
-            capture.close()
-        tail = capture.stderr_tail() if capture else ""
-        exit_code, number = (code, None) if code >= 0 else (None, -code)
-        if attempt.is_garbled:
-            error = "the op has broken the process it runs in: its answer makes no sense"
-        elif number is None and not attempt.stopped and not attempt.timed_out:
-            error = f"the process ended with exit code {code} before the callable returned"
-            error = f"{error}\n{tail}" if tail else error
-        else:
-            error = outcomes.describe(
-                exit_code=exit_code,
-                number=number,
-                tail=tail,
-                stopped=attempt.stopped,
-                timeout_s=attempt.frame.time if attempt.timed_out else None,
-            )
-        outcome = {
-            "exit_code": exit_code,
-            "signal": number,
-            "error": error,
-            "stopped": attempt.stopped,
-            "timed_out": attempt.timed_out,
-            "duration_ms": round((time.monotonic() - attempt.began) * 1000),
-        }
-        return json.dumps(outcome).encode()
+        return attempt.begin_capture(at, tell)
 
     # --- plumbing
 
@@ -618,38 +424,9 @@ class Nursery:
             os.read(self.wake_reader, 4096)
         # Someone who adopted an attempt leaves the wish to stop in its directory.
         for attempt_id in list(self.attempts):
-            with contextlib.suppress(OSError):
-                at = os.open(f"{self.root}/{attempt_id.decode()}", os.O_RDONLY | os.O_CLOEXEC)
-                grace = workspace.read_grace(at=at)
-                os.close(at)
-                if grace is not None:
-                    self._stop(attempt_id, grace)
-
-
-def _is_answer(frame: Frame, attempt: _Attempt) -> bool:
-    """Say whether a frame is an answer that our own code in the child would give to this attempt."""
-    if frame.kind != DONE or frame.attempt_id != attempt.id or not 0 <= frame.time < _NEVER:
-        return False
-    try:
-        status = json.loads(frame.meta) if frame.meta else {"exit_code": 0}
-        outputs = json.loads(frame.body) if frame.body else {}
-    except (ValueError, RecursionError):
-        return False
-    return (
-        isinstance(outputs, dict)
-        and isinstance(status, dict)
-        and isinstance(status.get("error", ""), str)
-        and (isinstance(status.get("exit_code"), int) or bool(status.get("error")))
-    )
-
-
-def _merged(capture: Capture | None, body: bytes) -> tuple[dict[str, Any] | None, str]:
-    handed_in = json.loads(body) if body else {}
-    if capture is None:
-        return handed_in, ""
-    if capture.outputs_problem:
-        return None, f"outputs {capture.outputs_problem}"
-    return outcomes.merge(capture.outputs, handed_in)
+            grace = self.directories.read_grace(attempt_id)
+            if grace is not None:
+                self._stop(attempt_id, grace)
 
 
 def _note(number: int, frame: FrameType | None) -> None:
