@@ -12,16 +12,17 @@ from celery.signals import (
 
 from apps.core import memory
 from apps.core.queue import answer_nudge
-from apps.runs import sweeps, workerprocess
+from apps.runs import sweeps
 from apps.runs.services import CLAIM_TASK
+from apps.runs.worker import process
 
 
 @shared_task(name=CLAIM_TASK)
 def claim_runs() -> None:
     """Wake this process's agent: there may be work, or something to stop. Most often it has heard so already."""
-    if not workerprocess.hears():
+    if not process.hears():
         answer_nudge(CLAIM_TASK)
-        workerprocess.nudge()
+        process.nudge()
 
 
 @shared_task(name="runs.sweep_runs")
@@ -35,7 +36,7 @@ def start_agent(instance: Any, **_: Any) -> None:
     # A worker that does not listen for work (celery -Q gyoza) does sweeps and maintenance only.
     queues = instance.app.amqp.queues.consume_from.values()
     if any(queue.alias == "gyoza.wake" for queue in queues):
-        workerprocess.start()
+        process.start()
 
 
 @worker_ready.connect
@@ -45,9 +46,9 @@ def settle_memory(**_: Any) -> None:
 
 @worker_shutting_down.connect
 def drain_agent(**_: Any) -> None:
-    workerprocess.drain()
+    process.drain()
 
 
 @worker_shutdown.connect
 def stop_agent(**_: Any) -> None:
-    workerprocess.stop()
+    process.stop()

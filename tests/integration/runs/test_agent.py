@@ -11,12 +11,12 @@ from django import db
 
 from apps.core import clock
 from apps.runs import scheduling, turns
-from apps.runs.agent import Agent
 from apps.runs.executors.base import ExecutorFailure, Message, Outcome
-from apps.runs.held import LOG_BYTES_PER_TURN, Room
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import RunState, WorkerState
 from apps.runs.turns import Report
+from apps.runs.worker.agent import Agent
+from apps.runs.worker.held import LOG_BYTES_PER_TURN, Room
 from tests.factories import make_run, make_worker
 from tests.fakes.scripted_executor import Script, ScriptedExecutor
 
@@ -364,7 +364,7 @@ def test_a_log_that_grew_before_it_was_told_again_has_no_hole(make_agent):
 
 
 def test_one_that_waits_behind_long_ones_is_given_back_unstarted(make_agent, options, monkeypatch):
-    monkeypatch.setattr("apps.runs.held.WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("apps.runs.worker.held.WAIT_SECONDS", 0.0)
     options |= {"script": lambda _: Script(), "is_busy": True}
     run = make_run()
     agent = make_agent()

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from apps.core import ids
-from apps.runs.agent import Agent
 from apps.runs.models import Run
 from apps.runs.states import RunState
+from apps.runs.worker.agent import Agent
 from apps.storage import services as storage
 from apps.storage.models import Object
 from apps.topics import queries as topics

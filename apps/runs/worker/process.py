@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING
 
 from django.conf import settings
 
-from apps.runs.agent import Agent
 from apps.runs.executors.supervision import proctree
+from apps.runs.worker.agent import Agent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

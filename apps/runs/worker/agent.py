@@ -23,13 +23,13 @@ from apps.core.sql import AWAY
 from apps.runs import sweeps, turns
 from apps.runs.executors import load
 from apps.runs.executors.base import ExecutorFailure, Handle
-from apps.runs.held import Held, Room
 from apps.runs.models import LogChunk, Run
 from apps.runs.pickup.watcher import Watcher
 from apps.runs.scheduling import claim_of
 from apps.runs.services import CLAIM_TASK
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
 from apps.runs.turns import Report
+from apps.runs.worker.held import Held, Room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
