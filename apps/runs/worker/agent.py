@@ -14,7 +14,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import psutil
 from django import db
 from django.conf import settings
 
@@ -23,13 +22,14 @@ from apps.core.sql import AWAY
 from apps.runs import sweeps, turns
 from apps.runs.executors import load
 from apps.runs.executors.base import ExecutorFailure, Handle
-from apps.runs.models import LogChunk, Run
+from apps.runs.models import Run
 from apps.runs.pickup.watcher import Watcher
 from apps.runs.scheduling import claim_of
 from apps.runs.services import CLAIM_TASK
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
 from apps.runs.turns import Report
-from apps.runs.worker.held import Held, Room
+from apps.runs.worker.held import Held, Room, taken_up
+from apps.runs.worker.presence import Presence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,9 +61,7 @@ class Agent:
     def __init__(
         self, *, worker_id: str, root: Path, instance: str = "", spare_id: str = ""
     ) -> None:
-        self.worker_id = worker_id
-        self.instance = instance
-        self._spare_id = spare_id  # for the case that the other one is taken
+        self._presence = Presence(worker_id=worker_id, instance=instance, spare_id=spare_id)
         self.executors = load(settings.GYOZA_EXECUTORS, root)
         self.held: dict[str, Held] = {}
         self._watcher = Watcher(self._hear)
@@ -87,6 +85,11 @@ class Agent:
         """Register the worker, take up what it held before a restart, and begin to claim; as soon as Postgres is there."""
         self._thread.start()
         self._ear.start()
+
+    @property
+    def worker_id(self) -> str:
+        """The name of the worker, which may be the spare one."""
+        return self._presence.worker_id
 
     @property
     def hears(self) -> bool:
@@ -215,7 +218,7 @@ class Agent:
     def _turn(self, reports: list[Report], *, limit: int = 0, ahead: int = 0) -> Turn:
         return turns.take_turn(
             worker_id=self.worker_id,
-            instance=self.instance,
+            instance=self._presence.instance,
             reports=reports,
             limit=limit,
             ahead=ahead,
@@ -341,25 +344,9 @@ class Agent:
         return True
 
     def _register(self) -> bool:
-        is_ours = turns.register_worker(
-            worker_id=self.worker_id,
-            instance=self.instance,
-            executors=sorted(
-                name for name, executor in self.executors.items() if not executor.check()
-            ),
-            slots=settings.GYOZA_WORKER_SLOTS,
-            cpu=settings.GYOZA_WORKER_CPU or psutil.cpu_count() or 1,
-            ram_mb=settings.GYOZA_WORKER_RAM_MB or psutil.virtual_memory().total // 2**20,
-            gpus=_gpus(settings.GYOZA_WORKER_GPUS),
-            tags=settings.GYOZA_WORKER_TAGS,
-            hostname=settings.GYOZA_HOSTNAME,
-        )
-        if not is_ours and self._spare_id:
-            self.worker_id, self._spare_id = self._spare_id, ""
-            return self._register()
+        is_ours = self._presence.register(self.executors)
         if not is_ours:
-            log.warning("another worker is called %s; waiting until it has gone", self.worker_id)
-            # Nobody else may be there to notice that it has.
+            # Nobody else may be there to notice that the other has gone.
             sweeps.sweep_runs()
             self._come_at = time.monotonic() + PAUSE_SECONDS
         return is_ours
@@ -373,18 +360,11 @@ class Agent:
                 # It may have been launched without our having said so: launching again finds it.
                 self._launch(claim)
                 continue
-            held = Held(claim, self.executors[claim.executor], Handle.from_dict(run.handle))
-            held.launched_at = (
-                time.monotonic()
-            )  # later than it was, but no timeout is cut short by it
-            held.is_reported, held.message_offset = True, run.message_offset
-            assert held.handle is not None  # noqa: S101  just given
-            held.files = self._watcher.begin(claim, held.executor.storage_dir(held.handle))
+            handle = Handle.from_dict(run.handle)
+            held = taken_up(run, claim, self.executors[claim.executor], handle)
+            held.files = self._watcher.begin(claim, held.executor.storage_dir(handle))
             if held.files is not None:
                 held.files.recall()
-            last = LogChunk.objects.filter(run=run, attempt=run.current_attempt).order_by("-start")
-            if chunk := last.first():
-                held.log_offset = chunk.start + len(chunk.content)
             self.held[held.id] = held
             log.info("run %s goes on under its lease", run.id)
         for executor in self.executors.values():
@@ -406,7 +386,7 @@ class Agent:
         try:
             while self._say_last_words():
                 pass
-            turns.leave(worker_id=self.worker_id, instance=self.instance)
+            self._presence.leave()
             has_left = True
         except AWAY as exc:
             log.warning("could not say good-bye, runs go back when the worker is lost: %s", exc)
@@ -449,8 +429,3 @@ class Agent:
                 self._turn([])
             except AWAY as exc:
                 log.warning("no heartbeat while leaving: %s", exc)
-
-
-def _gpus(words: list[str]) -> list[dict[str, int]]:
-    pairs = [word.partition(":") for word in words]
-    return [{"id": int(gpu), "vram_mb": int(vram or 0)} for gpu, _, vram in pairs]

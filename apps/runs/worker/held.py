@@ -10,10 +10,12 @@ from django.conf import settings
 
 from apps.access import services as access
 from apps.runs.executors.base import LaunchSpec
+from apps.runs.models import LogChunk
 from apps.runs.turns import Ended, Report, Said
 
 if TYPE_CHECKING:
     from apps.runs.executors.base import Executor, ExecutorFailure, Handle, Message, Outcome
+    from apps.runs.models import Run
     from apps.runs.pickup.attempt import Pickup
     from apps.runs.scheduling import Claim
 
@@ -208,6 +210,17 @@ class Held:
             found += piece
             room.log_bytes -= len(piece)
         return bytes(found)
+
+
+def taken_up(run: Run, claim: Claim, executor: Executor, handle: Handle) -> Held:
+    """Return an attempt that a process before this one has begun, from where it has told of it."""
+    # It was launched earlier than now, but no timeout is cut short by saying so.
+    held = Held(claim, executor, handle, launched_at=time.monotonic())
+    held.is_reported, held.message_offset = True, run.message_offset
+    last = LogChunk.objects.filter(run=run, attempt=run.current_attempt).order_by("-start")
+    if chunk := last.first():
+        held.log_offset = chunk.start + len(chunk.content)
+    return held
 
 
 def _said(message: Any) -> Said:
