@@ -1,0 +1,150 @@
+"""The console in a real browser: a person follows a running pipeline's files as they appear, each once, whatever dies."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.ui import WebDriverWait
+
+from tests.system import system
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from selenium.webdriver import Chrome
+
+    from tests.system import System
+
+pytestmark = pytest.mark.browser
+
+API = "/api/v1"
+PASSWORD = "pw-Pw-1234"
+
+
+@pytest.fixture
+def gyoza(tmp_path: Path) -> Iterator[System]:
+    home = tmp_path / "gyoza"
+    home.mkdir()
+    with system(home, DJANGO_SUPERUSER_PASSWORD=PASSWORD) as opened:
+        opened.start_web()
+        opened.start_web("other")
+        opened.start_worker()
+        yield opened
+
+
+@pytest.fixture
+def api(gyoza: System) -> Iterator[httpx.Client]:
+    """Return a client with a key, by way of the other web process: from now on nobody gets in without one."""
+    secret = json.loads(gyoza.manage("keys", "create", "boss", "--json"))["secret"]
+    headers = {"Authorization": f"Bearer {secret}"}
+    with httpx.Client(base_url=gyoza.url_of("other"), headers=headers, timeout=60) as opened:
+        yield opened
+
+
+def log_in(browser: Chrome, gyoza: System, page: str) -> None:
+    """Log in as a superuser on the way to a page."""
+    gyoza.manage("createsuperuser", "--noinput", "--username=a", "--email=a@example.com")
+    browser.get(f"{gyoza.url}{page}")
+    browser.find_element(By.NAME, "username").send_keys("a")
+    browser.find_element(By.NAME, "password").send_keys(PASSWORD)
+    browser.find_element(By.CSS_SELECTOR, "form button[type=submit]").click()
+    WebDriverWait(browser, 30).until(lambda _: browser.current_url == f"{gyoza.url}{page}")
+
+
+def op(go_on: Path) -> list[str]:
+    """Return a command that writes three files, and three more each time it is told to go on."""
+    write = 'for n in "$@"; do echo "# Report $n" > out/$n.md; done'
+    script = f"""
+        cd "$GYOZA_STORAGE_DIR" && mkdir out
+        write() {{ {write}; }}
+        write 0 1 2
+        for round in 1 2; do
+            until [ -e {go_on}-$round ]; do sleep 0.05; done
+            write $((round * 3)) $((round * 3 + 1)) $((round * 3 + 2))
+        done
+        until [ -e {go_on}-3 ]; do sleep 0.05; done
+    """
+    return ["sh", "-c", script]
+
+
+def shown(browser: Chrome) -> list[str]:
+    """Return the names of the objects in the tree, in its order."""
+    script = (
+        "return [...document.querySelectorAll('#tree a[data-object]')].map(a => a.dataset.object)"
+    )
+    return list(browser.execute_script(script))
+
+
+def text_of(browser: Chrome, selector: str) -> str:
+    """Return a part's text at one moment: parts are replaced while somebody looks."""
+    return str(browser.execute_script(f"return document.querySelector({selector!r}).innerText"))
+
+
+def test_files_appear_as_they_are_written(
+    browser: Chrome, gyoza: System, api: httpx.Client, tmp_path: Path
+):
+    go_on = tmp_path / "go-on"
+    steps = [{"name": "write", "command": op(go_on)}]
+    api.post(f"{API}/pipelines/", json={"id": "p", "name": "p", "steps": steps}).raise_for_status()
+    execution = api.post(f"{API}/pipelines/p/run", json={}).json()["id"]
+
+    def stored() -> int:
+        query: dict[str, Any] = {"execution_id": execution}
+        return int(api.get(f"{API}/storage/objects", params=query).json()["total"])
+
+    def names(count: int) -> list[str]:
+        return [f"write/out/{n}.md" for n in range(count)]
+
+    log_in(browser, gyoza, f"/console/executions/{execution}")
+    for folder in ("write/", "out/"):
+        find = f"//div[@id='tree']//summary[text()='{folder}']"
+        WebDriverWait(browser, 60).until(lambda _, find=find: browser.find_elements(By.XPATH, find))
+        browser.find_element(By.XPATH, find).click()
+    gyoza.wait_for(lambda: shown(browser) == names(3), "the tree has what was there")
+    gyoza.wait_for(lambda: "running" in text_of(browser, "#stages"), "its run is under way")
+    gyoza.wait_for(lambda: text_of(browser, "#following") == "following", "the page follows")
+
+    browser.find_element(By.LINK_TEXT, "1.md").click()
+    gyoza.wait_for(lambda: "Report 1" in text_of(browser, "#pane"), "the preview is there")
+
+    gyoza.kill("web")
+    gyoza.wait_for(lambda: text_of(browser, "#following") == "connecting", "the page has noticed")
+    go_on.with_name("go-on-1").touch()
+    gyoza.wait_for(lambda: stored() == 6, "three more are stored")
+    assert shown(browser) == names(3)
+    gyoza.start_web()
+    gyoza.wait_for(lambda: shown(browser) == names(6), "the tree has what was missed")
+
+    go_on.with_name("go-on-2").touch()
+    gyoza.wait_for(lambda: shown(browser) == names(9), "the tree goes on")
+    go_on.with_name("go-on-3").touch()
+    gyoza.wait_for(lambda: "completed" in text_of(browser, "#facts"), "the page tells the end")
+    gyoza.wait_for(
+        lambda: text_of(browser, "#said") == "The execution is completed.", "and says it aloud"
+    )
+    assert shown(browser) == names(9)
+    assert browser.find_elements(By.XPATH, "//summary[text()='Replay']")
+    assert not browser.find_elements(By.XPATH, "//summary[text()='Cancel']")
+    assert browser.execute_script("return performance.getEntriesByType('navigation').length") == 1
+    logged = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    refused = [line["message"] for line in logged if "Content Security Policy" in line["message"]]
+    assert refused == []
+
+
+def test_a_button_is_pressed(browser: Chrome, gyoza: System, api: httpx.Client):
+    steps = [{"name": "ask", "adapter": "approve", "inputs": {"message": "Shall it?"}}]
+    api.post(f"{API}/pipelines/", json={"id": "q", "name": "q", "steps": steps}).raise_for_status()
+    execution = api.post(f"{API}/pipelines/q/run", json={"tag": "one"}).json()["id"]
+    log_in(browser, gyoza, f"/console/executions/{execution}")
+    WebDriverWait(browser, 60).until(
+        lambda _: browser.find_elements(By.XPATH, "//button[text()='Approve']")
+    )
+    browser.find_element(By.NAME, "comment").send_keys("it may")
+    browser.find_element(By.XPATH, "//button[text()='Approve']").click()
+    gyoza.wait_for(lambda: "completed" in text_of(browser, "#facts"), "it is completed")
+    assert "ask: approved." in text_of(browser, "[role=status].told")
