@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
@@ -13,6 +14,7 @@ from django.views.generic import View
 
 from apps.access.auth import person_of
 from apps.core.api import exception_handler
+from apps.core.api.parameters import Parameters
 from apps.core.api.scope import PUBLIC
 from apps.core.errors import GyozaError
 
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from apps.access.auth import Caller
+
+JSON = Any
+# Characters of a reason or a comment.
+MOST_TEXT = 10_000
 
 
 class Page(View):
@@ -83,6 +89,25 @@ class NothingHere(Page):
             {"status": 404, "message": "There is no such page."},
             status=404,
         )
+
+
+def given(request: HttpRequest, name: str) -> str:
+    """Read a text of a form. Raises Invalid."""
+    form = Parameters(request.POST)
+    text = (form.text(name) or "").strip()
+    if len(text) > MOST_TEXT:
+        form.fail(name, f"must be at most {MOST_TEXT} characters")
+    form.finish()
+    return text
+
+
+def laid_out(**values: JSON) -> list[tuple[str, str]]:
+    """Return JSON by name as people read it; what is empty is left out."""
+    return [
+        (name, json.dumps(value, indent=2, ensure_ascii=False))
+        for name, value in values.items()
+        if value not in ({}, None, "")
+    ]
 
 
 def turning(*, older: object, newer: object, has_more: bool) -> dict[str, bool]:

@@ -5,6 +5,9 @@ from django.urls import path
 from apps.console.executions import deeds, lists, views
 from apps.console.home import HomeView
 from apps.console.page import NothingHere
+from apps.console.runs import deeds as run_deeds
+from apps.console.runs import lists as run_lists
+from apps.console.runs import views as run_views
 
 app_name = "console"
 
@@ -17,5 +20,9 @@ urlpatterns = [
     path("executions/<str:execution>/retry", deeds.RetryView.as_view(), name="execution-retry"),
     path("executions/<str:execution>/replay", deeds.ReplayView.as_view(), name="execution-replay"),
     path("executions/<str:execution>/answer", deeds.AnswerView.as_view(), name="execution-answer"),
+    path("runs", run_lists.RunListView.as_view(), name="run-list"),
+    path("runs/<uuid:run_id>", run_views.RunView.as_view(), name="run"),
+    path("runs/<uuid:run_id>/cancel", run_deeds.CancelView.as_view(), name="run-cancel"),
+    path("runs/<uuid:run_id>/retry", run_deeds.RetryView.as_view(), name="run-retry"),
     path("<path:rest>", NothingHere.as_view()),
 ]

@@ -91,15 +91,32 @@ def get_attempt(run: Run, number: int) -> AttemptView:
     return AttemptView(number, row, row.worker_name, timeline(run, attempt=number))
 
 
-def log_tail(run: Run, *, length: int = 16_384) -> bytes:
+@dataclass(frozen=True, slots=True)
+class LogTail:
+    """The end of a log, and the offset behind it."""
+
+    content: bytes
+    end: int
+    is_all: bool
+
+    @property
+    def text(self) -> str:
+        """Return it as text; a character that was cut is a replacement character."""
+        return self.content.decode("utf-8", "replace")
+
+
+def log_tail(run: Run, *, length: int = 16_384) -> LogTail:
     """Return the last bytes of the live attempt's log."""
     rows = LogChunk.objects.filter(run_id=run.id, attempt=run.current_attempt).order_by("-start")
     pieces: list[bytes] = []
+    begin = end = 0
     for row in rows[:64]:
         pieces.insert(0, bytes(row.content))
+        begin, end = row.start, end or row.start + len(row.content)
         if sum(map(len, pieces)) >= length:
             break
-    return b"".join(pieces)[-length:]
+    content = b"".join(pieces)
+    return LogTail(content[-length:], end, is_all=begin == 0 and len(content) <= length)
 
 
 def require_attempt(run: Run, number: int | None) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 from selenium.webdriver.common.by import By
+from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
 from tests.system import system
@@ -102,9 +103,8 @@ def test_files_appear_as_they_are_written(
 
     log_in(browser, gyoza, f"/console/executions/{execution}")
     for folder in ("write/", "out/"):
-        find = f"//div[@id='tree']//summary[text()='{folder}']"
-        WebDriverWait(browser, 60).until(lambda _, find=find: browser.find_elements(By.XPATH, find))
-        browser.find_element(By.XPATH, find).click()
+        find = (By.XPATH, f"//div[@id='tree']//summary[text()='{folder}']")
+        WebDriverWait(browser, 60).until(element_to_be_clickable(find)).click()
     gyoza.wait_for(lambda: shown(browser) == names(3), "the tree has what was there")
     gyoza.wait_for(lambda: "running" in text_of(browser, "#stages"), "its run is under way")
     gyoza.wait_for(lambda: text_of(browser, "#following") == "following", "the page follows")

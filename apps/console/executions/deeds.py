@@ -7,20 +7,16 @@ from typing import TYPE_CHECKING
 from django.http import HttpResponseRedirect
 from django.urls import reverse
 
-from apps.console.page import Act
-from apps.core.api.parameters import Parameters
+from apps.console.page import Act, given
 from apps.pipelines import services
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
-# Characters of a reason or a comment.
-MOST_TEXT = 10_000
-
 
 class CancelView(Act):
     def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
-        reason = _given(request, "reason")
+        reason = given(request, "reason")
 
         def change() -> str:
             services.cancel_execution(named=execution, reason=reason, caller=self.caller)
@@ -41,7 +37,7 @@ class RetryView(Act):
 class ReplayView(Act):
     def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
         """Start a replay, and lead to it."""
-        from_stage, tag = _given(request, "from_stage"), _given(request, "tag")
+        from_stage, tag = given(request, "from_stage"), given(request, "tag")
         replay = ""
 
         def change() -> str:
@@ -58,7 +54,7 @@ class ReplayView(Act):
 
 class AnswerView(Act):
     def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
-        stage, comment = _given(request, "stage"), _given(request, "comment")
+        stage, comment = given(request, "stage"), given(request, "comment")
         approved = request.POST.get("answer") == "yes"
 
         def change() -> str:
@@ -72,16 +68,6 @@ class AnswerView(Act):
             return f"{stage}: {'approved' if approved else 'rejected'}."
 
         return self.act(change, back=_page(execution))
-
-
-def _given(request: HttpRequest, name: str) -> str:
-    """Read a text of a form. Raises Invalid."""
-    form = Parameters(request.POST)
-    text = (form.text(name) or "").strip()
-    if len(text) > MOST_TEXT:
-        form.fail(name, f"must be at most {MOST_TEXT} characters")
-    form.finish()
-    return text
 
 
 def _page(execution: str) -> str:

@@ -7,7 +7,7 @@ from urllib.parse import quote
 from django.urls import reverse
 
 from apps.console.executions import gantt
-from apps.console.page import Page
+from apps.console.page import Page, laid_out
 from apps.core import clock
 from apps.pipelines import pages, queries
 from apps.pipelines.states import FINAL, ExecutionStatus
@@ -16,8 +16,6 @@ from apps.storage import queries as spaces
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
-
-    from apps.pipelines.models import Execution
 
 
 class ExecutionView(Page):
@@ -42,7 +40,12 @@ class ExecutionView(Page):
             "graph": whole.graph,
             "stages": list(zip(shown, bars, strict=True)),
             "space": spaces.find_space(named=str(row.id), caller=self.caller),
-            "texts": _texts(row),
+            "texts": laid_out(
+                Outputs=row.outputs,
+                Inputs=row.inputs,
+                Trigger=row.trigger and json.loads(row.trigger),
+                Metadata=row.metadata,
+            ),
         }
         return self.shown("console/executions/page.html", context)
 
@@ -63,18 +66,3 @@ class FilesView(Page):
 
 # Of what has ended, what may go on.
 _RETRIED = {ExecutionStatus.FAILED, ExecutionStatus.CANCELLED, ExecutionStatus.INTERRUPTED}
-
-
-def _texts(row: Execution) -> list[tuple[str, str]]:
-    """Return what it was given and what came of it, laid out as JSON; what is empty is left out."""
-    read = {
-        "Outputs": row.outputs,
-        "Inputs": row.inputs,
-        "Trigger": row.trigger and json.loads(row.trigger),
-        "Metadata": row.metadata,
-    }
-    return [
-        (name, json.dumps(value, indent=2, ensure_ascii=False))
-        for name, value in read.items()
-        if value not in ({}, None, "")
-    ]

@@ -1,32 +1,24 @@
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from django import forms
 from django.contrib import admin
 from django.shortcuts import render
-from django.template.loader import render_to_string
 from unfold.paginator import InfinitePaginator
 from unfold.widgets import UnfoldAdminIntegerFieldWidget
 
 from apps.access.auth import person_of
 from apps.core.adminsite import ExactFilter, once
 from apps.core.markup import json_column, tail_block
-from apps.runs import queries, services
+from apps.runs import pages, queries, services
 from apps.runs.adminpages.labels import StateAdmin
 from apps.runs.models import Run
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
-
-    from apps.runs.models import RunEvent
-
-
-def _payload_text(event: RunEvent) -> str:
-    return json.dumps(event.payload, ensure_ascii=False) if event.payload else ""
 
 
 class OpFilter(ExactFilter):
@@ -136,25 +128,16 @@ class RunAdmin(StateAdmin):
 
     @admin.display(description="timeline")
     def timeline(self, run: Run) -> str:
-        def build() -> str:
-            events = queries.timeline(run, attempt=run.current_attempt)[-200:]
-            rows = [(event, _payload_text(event)) for event in events]
-            return render_to_string("runs/admin_timeline.html", {"rows": rows})
-
-        return str(once(run, "timeline", build))
+        return str(once(run, "timeline", lambda: pages.timeline(run)))
 
     @admin.display(description="attempts")
     def attempts(self, run: Run) -> str:
-        def build() -> str:
-            context = {"attempts": queries.attempts(run)}
-            return render_to_string("runs/admin_attempts.html", context)
-
-        return str(once(run, "attempts", build))
+        return str(once(run, "attempts", lambda: pages.attempts(run)))
 
     @admin.display(description="log")
     def log_tail(self, run: Run) -> str:
         def build() -> str:
-            text = queries.log_tail(run).decode("utf-8", "replace")
+            text = queries.log_tail(run).text
             return tail_block(text) if text else "Nothing yet."
 
         return str(once(run, "log", build))

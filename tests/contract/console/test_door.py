@@ -12,6 +12,7 @@ from django.test import Client
 from apps.access.models import AuditEntry
 from apps.core.contentpolicy import HEADER, POLICY
 from tests.contract.console.conftest import start
+from tests.factories import make_run
 
 pytestmark = pytest.mark.django_db
 
@@ -107,7 +108,9 @@ def test_who_may_only_look_sees_no_button_and_can_press_none(looker):
 
 def test_pages_run_nothing_but_what_is_served_here(operator):
     row = start()
-    for path in ("executions", f"executions/{row.id}", f"executions/{row.id}/files", "nowhere"):
+    run = make_run()
+    paths = ("executions", f"executions/{row.id}", f"executions/{row.id}/files")
+    for path in (*paths, "runs", f"runs/{run.id}", "nowhere"):
         answer = operator.get(f"/console/{path}")
         assert answer[HEADER] == POLICY
         said = answer.content.decode()
@@ -122,6 +125,6 @@ def test_pages_are_kept_by_nobody(operator):
 
 
 def test_what_pages_load_is_there():
-    names = ("console.css", "execution.js", "follow.js", "live.js", "tree.js")
+    names = ("console.css", "execution.js", "follow.js", "live.js", "run.js", "tree.js")
     for name in (*(f"console/{one}" for one in names), "core/pieces.css"):
         assert finders.find(name), name

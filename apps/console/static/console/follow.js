@@ -3,16 +3,17 @@
 const AGAIN_MS = 3000;
 
 // `open(isResumed)` is called when a stream begins: unless it is resumed after an event, what came before has to be
-// read anew. `told(event)` is called for each event of `kinds`. `closed()` says whether there is anything left to follow.
+// read anew. `url` may be a function of the last id, for streams that begin where they are asked to. `told(event)` is called for each event of `kinds`. `closed()` says whether there is anything left to follow.
 export function follow(url, { kinds, open, told, closed, state = () => {} }) {
   let source = null;
   let timer = 0;
   let hasId = false;
+  let last = "";
 
   function start() {
     if (source || document.hidden || closed()) return;
     hasId = false;
-    source = new EventSource(url);
+    source = new EventSource(typeof url === "function" ? url(last) : url);
     source.onopen = () => { state("live"); open(hasId); };
     source.onerror = () => {
       if (closed()) { stop(); open(false); state(""); return; }
@@ -22,7 +23,7 @@ export function follow(url, { kinds, open, told, closed, state = () => {} }) {
     };
     for (const kind of kinds) {
       source.addEventListener(kind, (event) => {
-        if (event.lastEventId) hasId = true;
+        if (event.lastEventId) { hasId = true; last = event.lastEventId; }
         told(event);
       });
     }
