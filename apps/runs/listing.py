@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
-from django.contrib.postgres.expressions import ArraySubquery
-from django.db.models import DateTimeField, JSONField, OrderBy, OuterRef, Q, Subquery, TextField
+from django.db.models import DateTimeField, JSONField, Q, TextField
 from django.db.models.functions import Cast
 
-from apps.core import sql
 from apps.core.errors import Invalid
+from apps.runs import names
 from apps.runs.models import Run
 
 if TYPE_CHECKING:
@@ -26,9 +25,8 @@ _ID_SLACK_S = 60
 _UUID7_LOW = 0x7000_8000_0000_0000_0000
 # So many runs are looked through before a limited key's names are: whose runs are a good part of all has its page in them.
 NEAR = 500
-# Most names whose newest runs are compared for one page: about 10 ms. A key that sees more is given the page by a walk
-# through all runs, many of which will be its own.
-MOST_NAMES = 1000
+# So many if, by what the near ones have shown, they have the page: four times the rows cost less than the names do.
+FAR = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,77 +130,20 @@ def _first(
 def _first_of_limited(
     rows: RunQuerySet, caller: Caller, chosen: RunFilter, order: str, count: int
 ) -> list[tuple[Any, ...]]:
-    """Take the first `count` rows that a limited key may see: of the nearest NEAR, else by the names it sees."""
+    """Take the first `count` rows that a limited key may see: of the nearest ones, else by the names it sees."""
     rows = rows.in_states(*chosen.states) if chosen.states else rows
     visible = rows.visible_to(caller.prefixes, caller.owner)
-    near = visible.filter(pk__in=rows.order_by(order).values("pk")[:NEAR])
-    page = list(near.order_by(order).values_list(*_COLUMNS)[:count])
-    if len(page) == count:
-        return page
-    names = visible_names(caller)
-    if names is not None:
-        visible = rows.filter(pk__in=_ids_under(names, rows, order, count))
+    for looked_through in (NEAR, FAR):
+        near = visible.filter(pk__in=rows.order_by(order).values("pk")[:looked_through])
+        page = list(near.order_by(order).values_list(*_COLUMNS)[:count])
+        if len(page) == count:
+            return page
+        if len(page) * FAR < count * looked_through:
+            break
+    seen = names.visible_names(caller)
+    if seen is not None:
+        visible = rows.filter(pk__in=names.first_ids_under(seen, rows, order, count))
     return list(visible.order_by(order).values_list(*_COLUMNS)[:count])
-
-
-@dataclass(frozen=True, slots=True)
-class VisibleNames:
-    """Names under which a key sees runs, each told by one of its runs."""
-
-    ops: list[UUID]
-    ad_hoc_topics: list[UUID]
-    owners: list[UUID]
-
-
-def visible_names(caller: Caller) -> VisibleNames | None:
-    """Return the names among the runs that a key limited to prefixes sees; None if they are too many to look at each.
-
-    Without this, a page would be found by walking through everybody's runs until enough are the caller's: a second
-    at a million, for a key that has none or whose runs are old.
-    """
-    rows = sql.run_bound(
-        "runs/visible_names",
-        prefixes=list(caller.prefixes),
-        owner=caller.owner,
-        most=MOST_NAMES + 1,
-    ).rows
-    if len(rows) > MOST_NAMES:
-        return None
-    ids: dict[str, list[UUID]] = {}
-    for row in rows:
-        ids.setdefault(row["kind"], []).append(row["id"])
-    return VisibleNames(ids.get("op", []), ids.get("ad hoc", []), ids.get("owner", []))
-
-
-def _ids_under(names: VisibleNames, rows: RunQuerySet, order: str, count: int) -> list[UUID]:
-    """Return the ids of the first `count` rows under these names."""
-    descending = order.startswith("-")
-    arms = []
-    for samples, same in (
-        (names.ops, rows.filter(op_definition=OuterRef("op_definition"))),
-        (
-            names.ad_hoc_topics,
-            rows.filter(op_definition=None, topic=OuterRef("topic")).exclude(topic=""),
-        ),
-        (
-            names.owners,
-            rows.filter(created_by=OuterRef("created_by")).exclude(created_by="anonymous"),
-        ),
-    ):
-        if samples:
-            mine = same.order_by(order).values("pk")
-            # Of the first rows of all, none is under a name that does not lead: only `count` names are read further.
-            leading = OrderBy(Subquery(mine[:1]), descending=descending, nulls_last=True)
-            arms.append(
-                Run.objects.filter(pk__in=samples)
-                .order_by(leading)[:count]
-                # As text, since making ten thousand UUIDs to keep a hundred would cost more than finding them.
-                .values_list(Cast(ArraySubquery(mine[:count]), TextField()), flat=True)
-            )
-    if not arms:
-        return []
-    found = {one for ids in arms[0].union(*arms[1:], all=True) for one in ids[1:-1].split(",")}
-    return [UUID(one) for one in sorted(found - {""}, reverse=descending)[:count]]
 
 
 # --- rows ----------------------------------------------------------------------------------------

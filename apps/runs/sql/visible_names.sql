@@ -1,6 +1,6 @@
 -- The names under which a key that is limited to prefixes sees runs: ops, topics of runs without an op, and its own; each
 -- with one of its runs. From each name the index is entered anew for the next one, so the cost is that of the names,
--- however many runs they have. Called by listing.visible_names. Indexes: run_by_op, run_by_ad_hoc_topic, run_by_owner;
+-- however many runs they have. Called by names.visible_names. Indexes: run_by_op, run_by_ad_hoc_topic, run_by_owner;
 -- bytewise order (collation C) is what keeps the names of a prefix together.
 WITH RECURSIVE prefixes AS (
   SELECT prefix FROM unnest(%(prefixes)s::text[]) AS p (prefix)

@@ -13,8 +13,9 @@ from django.test.utils import CaptureQueriesContext
 from apps.access.caller import Caller
 from apps.access.scopes import ALL
 from apps.core import sql
-from apps.runs import listing
-from apps.runs.listing import RunFilter, runs_page, visible_names
+from apps.runs import listing, names
+from apps.runs.listing import RunFilter, runs_page
+from apps.runs.names import visible_names
 from apps.runs.states import RunState
 from tests.factories import make_run
 
@@ -55,13 +56,19 @@ def seen_by(caller: Caller, run: Run) -> bool:
     return run.created_by == caller.owner or bool(name and caller.sees(name))
 
 
-@pytest.mark.parametrize("near", [0, 7, 500])
+@pytest.mark.parametrize(
+    ("near", "far", "few"), [(0, 0, 1), (7, 7, 10), (7, 40, 10), (500, 2000, 10)]
+)
 @pytest.mark.parametrize("prefixes", PREFIXES)
 @pytest.mark.parametrize(
     "states", [(), (RunState.FAILED,), (RunState.FAILED, RunState.COMPLETED), (RunState.RUNNING,)]
 )
-def test_it_pages_through_exactly_its_runs_both_ways(runs, prefixes, states, near, monkeypatch):
+def test_it_pages_through_exactly_its_runs_both_ways(
+    runs, prefixes, states, near, far, few, monkeypatch
+):
     monkeypatch.setattr(listing, "NEAR", near)
+    monkeypatch.setattr(listing, "FAR", far)
+    monkeypatch.setattr(names, "FEW", few)
     caller, chosen = limited_to(prefixes), RunFilter(states=states)
     expected = [
         run.id for run in runs if seen_by(caller, run) and (not states or run.state in states)
@@ -98,13 +105,14 @@ def test_too_many_names_are_walked_through(runs, monkeypatch):
     caller = limited_to(["team"])
     found = runs_page(caller=caller, chosen=RunFilter(), limit=100)
     assert visible_names(caller) is not None
-    monkeypatch.setattr(listing, "MOST_NAMES", 2)
+    monkeypatch.setattr(names, "MOST_NAMES", 2)
     assert visible_names(caller) is None
     assert runs_page(caller=caller, chosen=RunFilter(), limit=100) == found
 
 
-def test_a_page_costs_five_queries_at_most(runs, monkeypatch):
-    monkeypatch.setattr(listing, "NEAR", 0)
+def test_a_page_costs_seven_queries_at_most(runs, monkeypatch):
+    monkeypatch.setattr(listing, "NEAR", 2)
+    monkeypatch.setattr(listing, "FAR", 3)
     caller = limited_to(["team"])
     newest, *_ = runs_page(caller=caller, chosen=RunFilter(), limit=1)[0]
     with CaptureQueriesContext(connection) as captured:
@@ -114,7 +122,7 @@ def test_a_page_costs_five_queries_at_most(runs, monkeypatch):
             limit=50,
             starting_after=newest.id,
         )
-    assert len(captured) <= 5
+    assert len(captured) <= 7
 
 
 def test_names_are_found_by_index(runs):
