@@ -2,15 +2,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.http import HttpResponseRedirect
-from django.urls import reverse
-
 from apps.console.page import Page
+from apps.pipelines import pages as pipelines
+from apps.pipelines import queries as executions
+from apps.pipelines.states import ExecutionStatus
+from apps.runs import listing, pages, queries
+from apps.runs.listing import RunFilter
+from apps.runs.states import RunState
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
+
+# Rows of each list.
+MOST = 5
 
 
-class HomeView(Page):
-    def get(self, request: HttpRequest) -> HttpResponseRedirect:
-        return HttpResponseRedirect(reverse("console:execution-list"))
+class OverviewView(Page):
+    def get(self, request: HttpRequest) -> HttpResponse:
+        """Show how things stand: what is under way, what has failed of late, who works, what is behind."""
+        caller = self.caller
+        running, failed = (
+            executions.executions_beside(caller=caller, status=status, limit=MOST)[0]
+            for status in (ExecutionStatus.RUNNING, ExecutionStatus.FAILED)
+        )
+        listed = pipelines.listed([*running, *failed])
+        bad_runs, _ = listing.runs_page(
+            caller=caller, chosen=RunFilter(states=(RunState.FAILED,)), limit=MOST
+        )
+        return self.shown(
+            "console/overview.html",
+            {
+                "here": "overview",
+                "runs": pages.under_way(),
+                "executions": pipelines.under_way(),
+                "most": pipelines.MOST_COUNTED,
+                "workers": queries.workers(caller),
+                "behind": pipelines.behind(caller=caller),
+                "running": listed[: len(running)],
+                "failed": listed[len(running) :],
+                "failed_runs": [(row, pages.work_of(row)) for row in bad_runs],
+            },
+        )

@@ -3,8 +3,10 @@ from __future__ import annotations
 from django.urls import path
 
 from apps.console.executions import deeds, lists, views
-from apps.console.home import HomeView
+from apps.console.home import OverviewView
 from apps.console.page import NothingHere
+from apps.console.pipelines import deeds as pipeline_deeds
+from apps.console.pipelines import views as pipeline_views
 from apps.console.runs import deeds as run_deeds
 from apps.console.runs import lists as run_lists
 from apps.console.runs import views as run_views
@@ -12,7 +14,7 @@ from apps.console.runs import views as run_views
 app_name = "console"
 
 urlpatterns = [
-    path("", HomeView.as_view(), name="home"),
+    path("", OverviewView.as_view(), name="home"),
     path("executions", lists.ExecutionListView.as_view(), name="execution-list"),
     path("executions/<str:execution>", views.ExecutionView.as_view(), name="execution"),
     path("executions/<str:execution>/files", views.FilesView.as_view(), name="execution-files"),
@@ -24,5 +26,13 @@ urlpatterns = [
     path("runs/<uuid:run_id>", run_views.RunView.as_view(), name="run"),
     path("runs/<uuid:run_id>/cancel", run_deeds.CancelView.as_view(), name="run-cancel"),
     path("runs/<uuid:run_id>/retry", run_deeds.RetryView.as_view(), name="run-retry"),
+    path("pipelines", pipeline_views.PipelineListView.as_view(), name="pipeline-list"),
+    path("pipelines/<str:pipeline_id>", pipeline_views.PipelineView.as_view(), name="pipeline"),
+    path("pipelines/<str:pipeline_id>/run", pipeline_deeds.RunView.as_view(), name="pipeline-run"),
+    path(
+        "pipelines/<str:pipeline_id>/start/<str:deed>",
+        pipeline_deeds.TriggerView.as_view(),
+        name="pipeline-deed",
+    ),
     path("<path:rest>", NothingHere.as_view()),
 ]

@@ -1,33 +1,57 @@
-"""What pages for people show of executions: the admin's and the console's."""
+"""What pages for people show of pipelines and executions: the admin's and the console's."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from apps.pipelines import contents, documents, pictures, queries, wire
-from apps.pipelines.states import ENDED
+from django.template.loader import render_to_string
+
+from apps.access import queries as access
+from apps.core import sql
+from apps.pipelines import (
+    conditions,
+    contents,
+    documents,
+    pictures,
+    queries,
+    statuses,
+    wire,
+    yamltext,
+)
+from apps.pipelines.models import Schedule
+from apps.pipelines.states import ENDED, TriggerState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
     from uuid import UUID
 
     from django.utils.safestring import SafeString
 
-    from apps.pipelines.models import Execution, Stage
+    from apps.access.auth import Caller
+    from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigger, Version
+    from apps.pipelines.statuses import TriggerStatus
 
 # Runs of a stage that its row names; the others are found by their execution.
 MOST_RUNS = 20
+# What the page of a pipeline shows of its executions and of its dead letters.
+MOST_EXECUTIONS = 20
+MOST_LETTERS = 20
+# Whoever has as many under way need not know how many more.
+MOST_COUNTED = 10_000
 
 
-def started_by(row: Execution) -> str:
-    """Say who or what has started an execution."""
+def started_by(row: Execution, names: Mapping[str, str] | None = None) -> str:
+    """Say who or what has started an execution; `names` are those of owners, which are looked up if they aren't given."""
     if row.source_seq is not None:
         return f"message {row.source_seq}"
     if row.scheduled_at is not None:
         return "the clock"
-    return "an execution" if row.parent_id is not None else row.created_by or "somebody"
+    if row.parent_id is not None:
+        return "an execution"
+    known = access.names_of([row.created_by]) if names is None else names
+    return known.get(row.created_by, row.created_by) or "somebody"
 
 
 def phase(row: Execution) -> str:
@@ -36,18 +60,22 @@ def phase(row: Execution) -> str:
 
 
 def listed(rows: Sequence[Execution]) -> list[dict[str, Any]]:
-    """Return executions as a list shows them, with how many of their stages have ended; one query for all."""
+    """Return executions as a list shows them, with how many of their stages have ended; three queries at most."""
     counts = queries.stage_counts([row.id for row in rows])
+    names = access.names_of(row.created_by for row in rows)
     return [
         {
             "row": row,
             "phase": wire.phase(row),
-            "started_by": started_by(row),
+            "started_by": started_by(row, names),
             "stages": sum(counts.get(row.id, {}).values()),
             "ended": sum(counts.get(row.id, {}).get(status, 0) for status in ENDED),
         }
         for row in rows
     ]
+
+
+# --- an execution --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +139,87 @@ def whole(row: Execution) -> Whole:
     """Return an execution with its stages; two queries."""
     [(_, stages, objects)] = contents.whole([row])
     return Whole(row, stages, objects)
+
+
+# --- what starts executions ----------------------------------------------------------------------
+
+
+def counters(trigger: Trigger) -> SafeString:
+    """Return what became of a trigger's messages as a table."""
+    counted = [(name.replace("_", " "), getattr(trigger, name)) for name in wire.TRIGGER_COUNTERS]
+    return render_to_string("pipelines/counters.html", {"counters": counted})
+
+
+def conditions_of(trigger: Trigger) -> SafeString:
+    """Return what holds of a trigger as a table."""
+    return render_to_string("pipelines/conditions.html", {"conditions": conditions.listed(trigger)})
+
+
+@dataclass(frozen=True, slots=True)
+class ShownPipeline:
+    """A pipeline: one of its versions, what starts it, and what it has started."""
+
+    row: Pipeline
+    version: Version
+    versions: list[Version]
+    trigger: TriggerStatus | None
+    schedule: Schedule | None
+    letters: list[DeadLetter]
+    executions: list[dict[str, Any]]
+
+    @property
+    def graph(self) -> SafeString:
+        """Draw what it does."""
+        return pictures.of_plan(documents.plan_of(self.version.document))
+
+    @property
+    def text(self) -> str:
+        """Write its document as its author would."""
+        return yamltext.dump(wire.document(self.row, self.version))
+
+    @property
+    def counters(self) -> SafeString | None:
+        """Return what became of its messages."""
+        return counters(self.trigger.trigger) if self.trigger else None
+
+    @property
+    def conditions(self) -> SafeString | None:
+        """Return what holds of its trigger."""
+        return conditions_of(self.trigger.trigger) if self.trigger else None
+
+
+def pipeline(*, pipeline_id: str, version: str | None, caller: Caller) -> ShownPipeline:
+    """Return a pipeline with one of its versions, the newest for None. Raises NotFound."""
+    row = queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
+    status = statuses.trigger_status(pipeline_id=row.id, caller=caller)
+    has_trigger = bool(row.event) or status.trigger.version > 0
+    return ShownPipeline(
+        row=row,
+        version=queries.get_version(row, queries.version_number(version)),
+        versions=queries.versions_of(row),
+        trigger=status if has_trigger else None,
+        schedule=Schedule.objects.filter(pk=row.id).first(),
+        letters=queries.newest_dead_letters(row.id, MOST_LETTERS) if has_trigger else [],
+        executions=listed(queries.newest_executions(row.id, MOST_EXECUTIONS)),
+    )
+
+
+# --- how things stand ----------------------------------------------------------------------------
+
+
+def under_way() -> dict[str, int]:
+    """Return how many executions have not ended: `running`, `queued`, `interrupted`; MOST_COUNTED at most."""
+    rows = sql.run("pipelines/count_executions", most=MOST_COUNTED).rows
+    found = {row["status"]: row["executions"] for row in rows}
+    queued = sum(row["queued"] for row in rows)
+    return {**found, "running": found["running"] - queued, "queued": queued}
+
+
+def behind(*, caller: Caller) -> list[TriggerStatus]:
+    """Return the triggers that somebody should look at: they have messages waiting, or don't take any."""
+    calm = {TriggerState.LISTENING, TriggerState.STARTING, TriggerState.STOPPED}
+    return [
+        one
+        for one in statuses.trigger_statuses(caller=caller)
+        if one.pending or one.state not in calm
+    ]

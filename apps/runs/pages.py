@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from django.template.loader import render_to_string
 
+from apps.core import clock, sql
 from apps.runs import queries
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 # The newest events of a timeline; the stream and the API have all.
 MOST_EVENTS = 200
+# Whoever has as many under way need not know how many more.
+MOST_COUNTED = 10_000
 
 
 def work_of(run: Run | ListedRun) -> str:
@@ -39,3 +42,9 @@ def timeline(run: Run) -> SafeString:
 def attempts(run: Run) -> SafeString:
     """Return all attempts as a table; two queries."""
     return render_to_string("runs/attempts.html", {"attempts": queries.attempts(run)})
+
+
+def under_way() -> dict[str, int]:
+    """Return how many runs have not ended, by state in lower case; `delayed` ones are pending, too. MOST_COUNTED at most."""
+    rows = sql.run("runs/count_runs", now=clock.now(), most=MOST_COUNTED).rows
+    return {row["state"].lower(): row["runs"] for row in rows}

@@ -128,7 +128,8 @@ class ExecutionAdmin(AskingAdmin):
 
     @admin.display(description="started by")
     def started_by(self, row: Execution) -> str:
-        return pages.started_by(row)
+        # In a list, each row would ask for its name.
+        return pages.started_by(row, {})
 
     @admin.display(description="error")
     def error(self, row: Execution) -> str:

@@ -9,7 +9,7 @@ from django.utils.formats import localize
 from unfold.decorators import display
 
 from apps.core.adminsite import AskingAdmin, once
-from apps.pipelines import conditions, queries, statuses, wire
+from apps.pipelines import pages, queries, statuses
 from apps.pipelines.adminpages import labels, verbs
 from apps.pipelines.models import Autostart, Trigger
 
@@ -153,15 +153,11 @@ class AutostartAdmin(AskingAdmin):
 
     @admin.display(description="since it was made")
     def counters(self, row: Autostart) -> SafeString:
-        counters = [
-            (name.replace("_", " "), getattr(_trigger(row), name)) for name in wire.TRIGGER_COUNTERS
-        ]
-        return render_to_string("pipelines/admin_counters.html", {"counters": counters})
+        return pages.counters(_trigger(row))
 
     @admin.display(description="what holds")
     def condition_list(self, row: Autostart) -> SafeString:
-        listed = conditions.listed(_status(row).trigger)
-        return render_to_string("pipelines/admin_conditions.html", {"conditions": listed})
+        return pages.conditions_of(_status(row).trigger)
 
     @admin.display(description="newest first")
     def letters(self, row: Autostart) -> SafeString:

@@ -1,5 +1,5 @@
 -- Count the runs that have not ended, and those among them that are not due yet; `most` of a state at most: a count reads
--- what it counts. Called by metrics.series. Indexes: run_by_state, run_due.
+-- what it counts. Called by metrics.series and pages.under_way. Indexes: run_by_state, run_due.
 SELECT s.state, (
          SELECT count(*)
          FROM (SELECT FROM runs_run r WHERE r.state = s.state LIMIT %(most)s::int) AS counted

@@ -49,8 +49,8 @@ def test_the_login_leads_on(login, page, django_user_model):
     assert (answer.status_code, answer["Location"]) == (302, page)
 
 
-def test_the_first_page_is_that_of_executions(operator):
-    assert operator.get("/console/")["Location"] == "/console/executions"
+def test_the_first_page_is_the_overview(operator):
+    assert "<h1>Overview</h1>" in operator.get("/console/").content.decode()
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_pages_run_nothing_but_what_is_served_here(operator):
     row = start()
     run = make_run()
     paths = ("executions", f"executions/{row.id}", f"executions/{row.id}/files")
-    for path in (*paths, "runs", f"runs/{run.id}", "nowhere"):
+    for path in ("", *paths, "runs", f"runs/{run.id}", "pipelines", "pipelines/team.p", "nowhere"):
         answer = operator.get(f"/console/{path}")
         assert answer[HEADER] == POLICY
         said = answer.content.decode()
@@ -125,6 +125,14 @@ def test_pages_are_kept_by_nobody(operator):
 
 
 def test_what_pages_load_is_there():
-    names = ("console.css", "execution.js", "follow.js", "live.js", "run.js", "tree.js")
+    names = (
+        "console.css",
+        "execution.js",
+        "follow.js",
+        "live.js",
+        "looking.js",
+        "run.js",
+        "tree.js",
+    )
     for name in (*(f"console/{one}" for one in names), "core/pieces.css"):
         assert finders.find(name), name
