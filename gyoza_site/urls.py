@@ -13,6 +13,8 @@ from apps.storage import streams as storage
 from gyoza_site.metrics import MetricsView
 
 urlpatterns: list[URLPattern | URLResolver] = [
+    # First: nearly each of its paths is new, and looked up here (`core.asgi` remembers those that come again).
+    path("", include("apps.storage.api.urls")),
     path("", RootView.as_view(), name="root"),
     path("console", RootView.as_view()),
     path("console/", include("apps.console.urls")),
@@ -21,7 +23,6 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("", include("apps.definitions.api.urls")),
     path("", include("apps.runs.api.urls")),
     path("", include("apps.pipelines.api.urls")),
-    path("", include("apps.storage.api.urls")),
     slashed(
         "api/v1/executions/<str:execution>/events",
         pipelines.ExecutionEventsView.as_view(),

@@ -1,13 +1,15 @@
-"""A writer of one object as a process of its own, which dies by SIGKILL at a point that is named.
+"""A writer of one object, or of several together, as a process of its own, which dies by SIGKILL at a point that is named.
 
 python -m tests.dying_writer EXECUTION NAME CONTENT POINT
 """
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -17,6 +19,46 @@ import django
 
 def _die(*_: Any, **__: Any) -> Any:
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_in_group(point: str) -> None:
+    from apps.storage.writes import ledger
+    from apps.topics import services as topics
+
+    append = topics.append_events_on
+
+    async def append_and_die(*args: Any) -> Any:
+        await append(*args)
+        _die()
+
+    match point:
+        case "within the group":
+            ledger.attach = _die
+        case "before the group's commit":
+            topics.append_events_on = append_and_die  # type: ignore[assignment]
+        case "after the group's commit":
+            topics.Appended.tell = _die  # type: ignore[method-assign]
+
+
+async def _write_together(execution: str, name: str, content: str) -> None:
+    """Write objects as a web process does for several clients: `name`, and two more."""
+    from apps.access.auth import ANONYMOUS
+    from apps.storage.keys import Key
+    from apps.storage.services import NewObject
+    from apps.storage.writes import desk
+    from apps.storage.writes.uploads import InMemory
+
+    writes = [
+        desk.write(
+            key=Key(execution, one),
+            caller=ANONYMOUS,
+            new=NewObject(name=one, stage="s", content_type="text/plain"),
+            length=len(content),
+            content=partial(InMemory, content.encode()),
+        )
+        for one in (name, f"{name}/2", f"{name}/3")
+    ]
+    await asyncio.gather(*writes)
 
 
 def main(execution: str, name: str, content: str, point: str) -> None:
@@ -47,6 +89,9 @@ def main(execution: str, name: str, content: str, point: str) -> None:
             services.discard = _die
         case "after the old blob":
             blobs.remove = after(blobs.remove)
+    if "group" in point:
+        _die_in_group(point)
+        asyncio.run(_write_together(execution, name, content))
     new = services.NewObject(name=name, stage="s", content_type="text/plain")
     with Incoming() as arriving:
         arriving.add(content.encode())

@@ -44,6 +44,19 @@ def call(
     **headers: str,
 ) -> Answer:
     """Send a request; `target` is the path as it stands on the wire. `is_cut`: leave after the last piece."""
+    return aio.run(send(method, target, content, key=key, is_cut=is_cut, **headers))
+
+
+async def send(
+    method: str,
+    target: str,
+    content: bytes | Iterable[bytes] = b"",
+    *,
+    key: str | None = None,
+    is_cut: bool = False,
+    **headers: str,
+) -> Answer:
+    """Do as `call` in an event loop that others send in, too."""
     pieces = [content] if isinstance(content, bytes) else list(content)
     path, _, query = target.partition("?")
     given = {"host": "localhost", **{k.replace("_", "-").lower(): v for k, v in headers.items()}}
@@ -75,14 +88,14 @@ def call(
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def send(message: Any) -> None:
+    async def hear(message: Any) -> None:
         if message["type"] == "http.response.start":
             answer.status = message["status"]
             answer.headers = {k.decode(): v.decode() for k, v in message["headers"]}
         else:
             answer.content += bytes(message.get("body", b""))
 
-    aio.run(application(scope, receive, send))
+    await application(scope, receive, hear)
     return answer
 
 

@@ -11,6 +11,7 @@ from apps.core import clock
 from apps.storage import services
 from apps.storage.models import Leftover, Object
 from apps.storage.services import NewObject, NewSpace, Uploaded
+from apps.storage.writes import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,5 +57,5 @@ def write(execution: str, *names: str, stage: str | None = None, **more: Any) ->
 def delete(execution: str, names: Sequence[str]) -> None:
     """Delete objects of an execution."""
     with transaction.atomic():
-        space = services.lock_space(UUID(execution))
-        services.remove_objects(space, list(Object.objects.filter(space=space, name__in=names)))
+        space = ledger.lock_space(UUID(execution))
+        ledger.remove(space, list(Object.objects.filter(space=space, name__in=names)))

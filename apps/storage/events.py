@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
 from django.conf import settings
 
-from apps.core import clock, correlation, sql
+from apps.core import clock
 from apps.core.sse import wakeups
 from apps.topics import services as topics
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from apps.storage.models import Object, Space
+    from apps.topics.services import NewEvent
 
 JSON = Any
 
@@ -28,24 +30,37 @@ DELETED = "storage.object.deleted"
 _DAY_MS = 86_400_000
 
 
-def append(kind: str, space: Space, objects: Sequence[Object]) -> None:
-    """Append an event per object, as the last step of the caller's transaction.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An object that an event is about."""
+
+    space: Space
+    one: Object
+    # Of the request by which it has happened.
+    correlation_id: str | None
+
+
+def append(events: Sequence[NewEvent]) -> None:
+    """Append events as the last step of the caller's transaction.
 
     From here to commit every other writer, to whatever space, waits.
     """
-    # Before the topic, be it there or not: whoever writes here has the clock first.
-    taken = take_ids(len(objects))
-    topics.ensure_topic(EVENTS_TOPIC, ttl_ms=settings.GYOZA_STORAGE_EVENT_DAYS * _DAY_MS)
-    topics.append_events(
-        [
-            topics.NewEvent(
-                topic=EVENTS_TOPIC,
-                data=msgspec.json.encode(_event(kind, event_id, space, one)).decode(),
-                tag=tag_of(space.execution_id),
-            )
-            for one, event_id in zip(objects, taken, strict=True)
-        ]
-    )
+    if events:
+        topics.ensure_topic(EVENTS_TOPIC, ttl_ms=settings.GYOZA_STORAGE_EVENT_DAYS * _DAY_MS)
+        topics.append_events(events)
+
+
+def make(kind: str, told: Sequence[Told], *, last_tick: int) -> list[NewEvent]:
+    """Make an event per object, in this order, with ids of the ticks up to the last one."""
+    first = last_tick - len(told) + 1
+    return [
+        topics.NewEvent(
+            topic=EVENTS_TOPIC,
+            data=msgspec.json.encode(_event(kind, _uuid7(tick), about)).decode(),
+            tag=tag_of(about.space.execution_id),
+        )
+        for tick, about in enumerate(told, first)
+    ]
 
 
 def tag_of(execution_id: UUID) -> str:
@@ -58,13 +73,6 @@ def announce_ends(execution_ids: Iterable[UUID]) -> None:
     wakeups.announce_on_commit(*(f"{ENDS}{tag_of(one)}" for one in execution_ids))
 
 
-def take_ids(wanted: int) -> list[UUID]:
-    """Return the next ids, UUIDv7, above all that were ever committed; nobody else gets one before the caller commits."""
-    now_ms = clock.milliseconds(clock.now())
-    last = sql.run_bound("storage/take_event_ids", now_ms=now_ms, wanted=wanted).rows[0]["tick"]
-    return [_uuid7(tick) for tick in range(last - wanted + 1, last + 1)]
-
-
 def _uuid7(tick: int) -> UUID:
     """RFC 9562 §6.2, method 1: the 12 bits after the milliseconds count."""
     milliseconds, count = divmod(tick, 4096)
@@ -72,7 +80,8 @@ def _uuid7(tick: int) -> UUID:
     return UUID(int=bits)
 
 
-def _event(kind: str, event_id: UUID, space: Space, one: Object) -> dict[str, JSON]:
+def _event(kind: str, event_id: UUID, about: Told) -> dict[str, JSON]:
+    space, one = about.space, about.one
     return {
         "id": str(event_id),
         "type": kind,
@@ -88,6 +97,6 @@ def _event(kind: str, event_id: UUID, space: Space, one: Object) -> dict[str, JS
         "checksum": f"sha256:{one.sha256}",
         "etag": one.etag,
         "run_id": None if one.run_id is None else str(one.run_id),
-        "correlation_id": correlation.current() or space.correlation_id or None,
+        "correlation_id": about.correlation_id or space.correlation_id or None,
         "metadata": one.metadata,
     }

@@ -32,8 +32,7 @@ ABANDONED_SECONDS = 600
 class Incoming(_File):
     """A file to be written to, then given to the backend, which may take it away instead of copying it."""
 
-    def __init__(self, *, limit: int | None = None) -> None:
-        self.limit: int = settings.GYOZA_STORAGE_MAX_OBJECT_BYTES if limit is None else limit
+    def __init__(self) -> None:
         self.length = 0
         self._sum = hashlib.sha256()
         with blobs.errors_translated():
@@ -46,8 +45,7 @@ class Incoming(_File):
     def add(self, piece: bytes) -> None:
         """Write more. Raises TooLarge, OutOfRoom, Unavailable."""
         self.length += len(piece)
-        if self.length > self.limit:
-            raise TooLarge(f"an object may have {self.limit} bytes")
+        check_length(self.length)
         self._sum.update(piece)
         view = memoryview(piece)
         with blobs.errors_translated():
@@ -82,6 +80,13 @@ class Incoming(_File):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def check_length(length: int) -> None:
+    """Raise TooLarge if no object may have so many bytes."""
+    most: int = settings.GYOZA_STORAGE_MAX_OBJECT_BYTES
+    if length > most:
+        raise TooLarge(f"an object may have {most} bytes")
 
 
 def begin() -> None:

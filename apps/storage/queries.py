@@ -8,14 +8,15 @@ from uuid import UUID
 
 from django.db.models import Count, Max, Min, Q
 
-from apps.core import clock
-from apps.core.errors import Forbidden
+from apps.core import clock, pgarray
+from apps.core.errors import Forbidden, GyozaError
 from apps.storage import attempts, blobs, keys
 from apps.storage.errors import ExecutionNotFound, ObjectNotFound
 from apps.storage.models import Object, Space, StageTotal
+from apps.storage.writes.steps import Statement, carry_out
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
     from apps.storage.blobs import Readable
     from apps.storage.keys import Key
+    from apps.storage.writes.steps import Steps
 
 
 def spaces_visible_to(caller: Caller) -> QuerySet[Space]:
@@ -62,10 +64,79 @@ def get_space_to_change(*, named: str, caller: Caller) -> Space:
 
     Raises ExecutionNotFound, Forbidden.
     """
-    found = get_space(named=named, caller=caller)
-    if caller.run_id is not None and found.pk != attempts.execution_of(caller):
-        raise Forbidden("an op writes to its own execution only", execution=named)
+    asked = [(named, caller)]
+    [found] = carry_out(spaces_to_change(asked, own_executions(asked)))
+    if isinstance(found, GyozaError):
+        raise found
     return found
+
+
+def own_executions(asked: Iterable[tuple[str, Caller]]) -> dict[Caller, UUID | GyozaError | None]:
+    """Return which execution the ops among some callers belong to, or why it isn't told."""
+    return {
+        caller: _own_execution(caller)
+        for caller in {caller for _, caller in asked if is_op(caller)}
+    }
+
+
+def is_op(caller: Caller) -> bool:
+    """Say whether it is the op of a run that calls."""
+    return caller.run_id is not None
+
+
+def spaces_to_change(
+    asked: Sequence[tuple[str, Caller]], own: Mapping[Caller, UUID | GyozaError | None]
+) -> Steps[list[Space | GyozaError]]:
+    """Do as `get_space_to_change` for many; each gets its space, or what it would have raised.
+
+    `own` is what `own_executions` returns for them.
+    """
+    # An op may be told that it may not change what it may read.
+    wanted = {one for one in own.values() if isinstance(one, UUID)}
+    # Postgres takes no text with NUL.
+    wanted_too = {_read(named) for named, _ in asked if "\0" not in named}
+    rows = yield Statement(
+        "storage/find_spaces",
+        {
+            "execution_ids": sorted(wanted | {one for one in wanted_too if isinstance(one, UUID)}),
+            "tags": pgarray.texts([one.encode() for one in wanted_too if isinstance(one, str)]),
+        },
+    )
+    known: dict[UUID | str, Space] = {}
+    for row in rows:
+        space = Space.from_db("default", list(row), list(row.values()))
+        known[space.pk] = space
+        if space.tag is not None:
+            known[space.tag] = space
+    return [_to_change(named, caller, own.get(caller), known) for named, caller in asked]
+
+
+def _own_execution(caller: Caller) -> UUID | GyozaError | None:
+    try:
+        return attempts.execution_of(caller)
+    except GyozaError as exc:
+        return exc
+
+
+def _to_change(
+    named: str,
+    caller: Caller,
+    own: UUID | GyozaError | None,
+    known: Mapping[UUID | str, Space],
+) -> Space | GyozaError:
+    if isinstance(own, GyozaError):
+        return own
+    space = known.get(_read(named))
+    if is_op(caller):
+        mine = None if own is None else known.get(own)
+        is_visible = mine is not None and space is not None and space.pk in {mine.pk, *mine.reads}
+    else:
+        is_visible = space is not None and caller.sees(space.visible_as)
+    if space is None or not is_visible:
+        return ExecutionNotFound(f"Execution {named} not found", execution=named)
+    if is_op(caller) and space.pk != own:
+        return Forbidden("an op writes to its own execution only", execution=named)
+    return space
 
 
 def find_spaces(*, named: Sequence[str], caller: Caller) -> list[Space]:

@@ -5,22 +5,20 @@ Lock order: execution → space → event clock → topic.
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import msgspec
-from django.conf import settings
-from django.db import DatabaseError, transaction
+from django.db import transaction
 
 from apps.access import services as access
-from apps.core import clock, sql
-from apps.core.errors import PreconditionFailed, Unavailable
-from apps.storage import attempts, blobs, events, keys, queries
-from apps.storage.errors import ExecutionEnded, ExecutionNotFound, ObjectNotFound, QuotaExceeded
+from apps.core import clock
+from apps.storage import attempts, events, keys, queries
+from apps.storage.errors import ObjectNotFound
 from apps.storage.incoming import Incoming
-from apps.storage.models import Leftover, Object, Space
+from apps.storage.models import Object, Space
+from apps.storage.writes import ledger
+from apps.storage.writes.uploads import discard, upload, upload_bytes
+from apps.storage.writes.wanted import UNCONDITIONAL, Attachment, Condition, NewObject, Uploaded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -30,13 +28,27 @@ if TYPE_CHECKING:
     from apps.storage.attempts import ExecutionOf
     from apps.storage.keys import Key
 
-log = logging.getLogger(__name__)
-
-JSON = Any
-
-# For how long a blob may be on its way into the backend, and how much longer for each MiB.
-_PATIENCE = timedelta(minutes=10)
-_PATIENCE_PER_MIB = timedelta(seconds=1)
+__all__ = [
+    "Condition",
+    "NewObject",
+    "NewSpace",
+    "Uploaded",
+    "admit_write",
+    "attach",
+    "close_spaces",
+    "delete_object",
+    "discard",
+    "expect_write",
+    "file_of_stage",
+    "incoming",
+    "let_read",
+    "open_spaces",
+    "put_object",
+    "register_runs",
+    "reopen_space",
+    "upload",
+    "upload_bytes",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,45 +59,6 @@ class NewSpace:
     tag: str | None
     visible_as: str
     correlation_id: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """What must be so of the object that there is, or nothing is changed (RFC 9110 §13.1)."""
-
-    # There is none (If-None-Match: *).
-    is_absent: bool = False
-    # It has one of these etags, or any with "*" (If-Match); None = whatever it has.
-    etags: frozenset[str] | None = None
-
-    def check(self, existing: Object | None, key: str) -> None:
-        """Raise PreconditionFailed unless it holds."""
-        if self.is_absent and existing is not None:
-            raise PreconditionFailed(f"Object {key} exists", key=key)
-        if self.etags is None or (existing is not None and self.etags & {"*", existing.etag}):
-            return
-        raise PreconditionFailed(f"Object {key} is not the one that was named", key=key)
-
-
-@dataclass(frozen=True, slots=True)
-class NewObject:
-    """What is said of an object to be written; `name` is its key without the execution."""
-
-    name: str
-    stage: str
-    content_type: str
-    metadata: dict[str, JSON] = field(default_factory=dict)
-    run_id: UUID | None = None
-    only_if: Condition = Condition()
-
-
-@dataclass(frozen=True, slots=True)
-class Uploaded:
-    """Content that is in the backend and belongs to no object yet."""
-
-    blob: str
-    length: int
-    sha256: str
 
 
 def register_runs(*, execution_of: ExecutionOf) -> None:
@@ -132,22 +105,13 @@ def let_read(execution_id: UUID, executions: Collection[UUID]) -> None:
     Space.objects.filter(pk=execution_id).update(reads=sorted(executions))
 
 
-def lock_space(execution_id: UUID) -> Space:
-    """Lock the storage of an execution until the transaction ends. Raises ExecutionNotFound."""
-    # no_key: objects reference it.
-    space = Space.objects.select_for_update(no_key=True).filter(pk=execution_id).first()
-    if space is None:
-        raise ExecutionNotFound(f"Execution {execution_id} not found", execution=str(execution_id))
-    return space
-
-
 # --- objects ------------------------------------------------------------------------------------
 
 
 def admit_write(*, key: Key, caller: Caller) -> Space:
     """Return the space that a caller may write to. Raises ExecutionNotFound, Forbidden, ExecutionEnded."""
     space = queries.get_space_to_change(named=key.execution, caller=caller)
-    _require_open(space)
+    ledger.require_open(space)
     return space
 
 
@@ -159,7 +123,7 @@ def expect_write(*, key: Key, caller: Caller, length: int, only_if: Condition) -
     space = admit_write(key=key, caller=caller)
     existing = Object.objects.filter(space=space, name=key.name).first()
     only_if.check(existing, f"{space.pk}/{key.name}")
-    _require_room(space, existing, length)
+    ledger.require_room(space, existing, length)
 
 
 def incoming() -> Incoming:
@@ -206,30 +170,6 @@ def put_object(
     return stored, replaced is None
 
 
-def upload(content: Incoming) -> Uploaded:
-    """Bring content into the backend under a name of its own, outside of any transaction.
-
-    Whoever can't attach it discards it; if they don't live to, a sweep does. Raises OutOfRoom, Unavailable.
-    """
-    name = blobs.new_name()
-    patience = _PATIENCE + _PATIENCE_PER_MIB * (content.length // 2**20)
-    Leftover.objects.create(blob=name, due_at=clock.now() + patience)
-    try:
-        blobs.write(name, content)
-    except BaseException:
-        discard(name)
-        raise
-    return Uploaded(name, content.length, content.sha256)
-
-
-def upload_bytes(content: bytes, *, name: str) -> Uploaded:
-    """Do as `upload` for content in memory that is to be an object of this name. Raises Invalid, TooLarge, too."""
-    keys.check_name(name)
-    with Incoming() as incoming:
-        incoming.add(content)
-        return upload(incoming)
-
-
 def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[Object, str | None]:
     """Make uploaded content an object and tell it, as the last step of the caller's transaction.
 
@@ -238,31 +178,18 @@ def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[O
     """
     # What fails here fails as a whole, with what the caller has done besides.
     with transaction.atomic(savepoint=False):
-        space = lock_space(execution_id)
-        _require_open(space)
-        existing = Object.objects.filter(space=space, name=new.name).first()
-        new.only_if.check(existing, f"{space.pk}/{new.name}")
-        _require_room(space, existing, uploaded.length)
-        changes = [(new.stage, 1, uploaded.length)]
-        replaced = None
-        if existing is not None:
-            replaced = existing.blob
-            changes.append((existing.stage, -1, -existing.content_length))
-        stored = _filled(existing or Object(space=space, name=new.name), new, uploaded)
-        _write(stored, replaced)
-        _count(space, changes)
-        events.append(events.CREATED, space, [stored])
-    return stored, replaced
+        attached = ledger.attach_one(Attachment(execution_id, new, uploaded))
+    return attached.stored, attached.replaced
 
 
-def delete_object(*, key: Key, caller: Caller, only_if: Condition = Condition()) -> Object:
+def delete_object(*, key: Key, caller: Caller, only_if: Condition = UNCONDITIONAL) -> Object:
     """Delete an object and tell it; durable on return.
 
     Raises ExecutionNotFound, Forbidden, ObjectNotFound, PreconditionFailed.
     """
     space = queries.get_space_to_change(named=key.execution, caller=caller)
     with transaction.atomic():
-        space = lock_space(space.pk)
+        space = ledger.lock_space(space.pk)
         found = Object.objects.filter(space=space, name=key.name).first()
         if found is None:
             raise ObjectNotFound(f"Object {key.execution}/{key.name} not found")
@@ -274,90 +201,6 @@ def delete_object(*, key: Key, caller: Caller, only_if: Condition = Condition())
             content_length=found.content_length,
             checksum=f"sha256:{found.sha256}",
         )
-        remove_objects(space, [found])
+        ledger.remove(space, [found])
     discard(found.blob)
     return found
-
-
-def remove_objects(space: Space, objects: Sequence[Object]) -> None:
-    """Remove objects of a locked space and tell it, as the last step of the caller's transaction."""
-    _count(space, [(one.stage, -1, -one.content_length) for one in objects])
-    Leftover.objects.bulk_create([Leftover(blob=one.blob, due_at=clock.now()) for one in objects])
-    Object.objects.filter(pk__in=[one.pk for one in objects]).delete()
-    events.append(events.DELETED, space, objects)
-
-
-def discard(blob: str) -> bool:
-    """Remove a blob unless an object has it, and say whether it could be seen to; if not, a sweep will.
-
-    Whether it has one is told by its leftover row: a transaction whose outcome nobody has heard may have taken it.
-    """
-    try:
-        with transaction.atomic():
-            if Leftover.objects.select_for_update().filter(blob=blob).first() is not None:
-                blobs.remove(blob)
-                Leftover.objects.filter(blob=blob).delete()
-    except (Unavailable, DatabaseError) as exc:
-        log.warning("the blob %s was not removed, a sweep will: %s", blob, exc)
-        return False
-    return True
-
-
-def _require_open(space: Space) -> None:
-    if space.closed_at is not None:
-        raise ExecutionEnded(
-            f"Execution {space} has ended: nothing is written under it any more",
-            execution_id=str(space.execution_id),
-        )
-
-
-def _require_room(space: Space, existing: Object | None, length: int) -> None:
-    most_bytes = settings.GYOZA_STORAGE_QUOTA_BYTES
-    less = 0 if existing is None else existing.content_length
-    if most_bytes and space.bytes - less + length > most_bytes:
-        raise QuotaExceeded(
-            f"the objects of an execution may have {most_bytes} bytes",
-            limit="quota_bytes",
-            max=most_bytes,
-        )
-    most = settings.GYOZA_STORAGE_QUOTA_OBJECTS
-    if most and existing is None and space.count >= most:
-        raise QuotaExceeded(
-            f"an execution may have {most} objects", limit="quota_objects", max=most
-        )
-
-
-def _filled(row: Object, new: NewObject, uploaded: Uploaded) -> Object:
-    row.stage = new.stage
-    row.folder = keys.folder_of(new.name)
-    row.extension = keys.extension_of(new.name)
-    row.content_type = new.content_type
-    row.content_length = uploaded.length
-    row.sha256 = uploaded.sha256
-    row.blob = uploaded.blob
-    row.run_id = new.run_id
-    row.metadata = new.metadata
-    row.modified_at = clock.now()
-    if row._state.adding:
-        row.created_at = row.modified_at
-    return row
-
-
-def _write(row: Object, replaced: str | None) -> None:
-    columns = {field.attname: getattr(row, field.attname) for field in Object._meta.concrete_fields}
-    columns["metadata"] = msgspec.json.encode(row.metadata).decode()
-    if not sql.run_bound("storage/write_object", replaced=replaced, **columns).rows:
-        raise Unavailable("the content took too long to arrive and was given up")
-    row._state.adding = False
-
-
-def _count(space: Space, changes: Sequence[tuple[str, int, int]]) -> None:
-    """Keep the sums of a locked space and its stages: by how many objects and bytes each changes."""
-    by_stage: dict[str, tuple[int, int]] = {}
-    for stage, objects, size in changes:
-        so_far = by_stage.get(stage, (0, 0))
-        by_stage[stage] = (so_far[0] + objects, so_far[1] + size)
-    for stage, (objects, size) in by_stage.items():
-        sql.run_bound(
-            "storage/keep_sums", space_id=space.pk, stage=stage, objects=objects, size=size
-        )

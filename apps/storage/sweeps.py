@@ -9,8 +9,9 @@ from django.conf import settings
 from django.db import transaction
 
 from apps.core import clock
-from apps.storage import incoming, services
+from apps.storage import incoming
 from apps.storage.models import Leftover, Object, Space
+from apps.storage.writes import ledger, uploads
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -31,7 +32,7 @@ def sweep_leftovers() -> int:
     due = Leftover.objects.filter(due_at__lte=clock.now()).order_by("due_at")
     removed = 0
     for blob in due.values_list("blob", flat=True)[:_BLOBS]:
-        if not services.discard(blob):
+        if not uploads.discard(blob):
             break
         removed += 1
     return removed
@@ -51,16 +52,16 @@ def _empty(space_id: UUID) -> int:
     removed = 0
     while True:
         with transaction.atomic():
-            space = services.lock_space(space_id)
+            space = ledger.lock_space(space_id)
             # It may have been opened again.
             if space.closed_at is None:
                 return removed
             objects = list(Object.objects.filter(space=space).order_by("name")[:_OBJECTS])
             if objects:
-                services.remove_objects(space, objects)
+                ledger.remove(space, objects)
         # Their blobs are due at once: `sweep_leftovers` comes for those that this doesn't get to.
         for one in objects:
-            services.discard(one.blob)
+            uploads.discard(one.blob)
         removed += len(objects)
         if len(objects) < _OBJECTS:
             return removed

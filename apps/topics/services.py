@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
     from apps.access.auth import Caller
+    from apps.core.asyncdb import Connection
     from apps.core.errors import GyozaError
     from apps.topics.appending.batch import Placed
     from apps.topics.keeping.removal import Removed
@@ -50,6 +51,17 @@ class NewEvent:
     node: str | None = None
     meta: str | None = None
     kind: int = RecordKind.MESSAGE
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """Topics that a transaction of the event loop has appended to, and whether they have listeners."""
+
+    grown: dict[str, bool]
+
+    def tell(self) -> None:
+        """Wake whoever waits for them; once it is committed."""
+        listeners.tell(self.grown)
 
 
 class Refused(Exception):
@@ -184,9 +196,7 @@ def append_events(
     has happened can't be refused. What can is written to topics named in `refusable`; raises Refused for the first of
     them that has no room. Readers are woken after commit.
     """
-    batches: dict[str, list[Record]] = {}
-    for event in records:
-        batches.setdefault(event.topic, []).append(_record(event))
+    batches = _batches(records)
     if not batches:
         return []
     if ensure:
@@ -215,6 +225,20 @@ def append_events(
         if event.topic in following:
             following[event.topic] += 1
     return seqs
+
+
+async def append_events_on(conn: Connection, records: Sequence[NewEvent]) -> Appended | None:
+    """Append records as the last step of a transaction of the event loop; None if `append_events` has to do it.
+
+    It has to if a topic is missing or has a cap: then nothing may be committed, for some may have been appended.
+    """
+    batches = _batches(records)
+    params = batch.append_params(batches, now=eviction.now_ms(), roomy_only=True, relaxed=False)
+    rows = (await sql.run_async("topics/append_records", on=conn, **params)).rows
+    placed = batch.placed(rows)
+    if placed.keys() != batches.keys():
+        return None
+    return Appended({name: topic.has_listeners for name, topic in placed.items()})
 
 
 def register_listener(
@@ -363,6 +387,13 @@ def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:
 
 def _texts(names: Collection[str]) -> pgarray.TextArray:
     return pgarray.texts([name.encode() for name in names])
+
+
+def _batches(records: Sequence[NewEvent]) -> dict[str, list[Record]]:
+    batches: dict[str, list[Record]] = {}
+    for event in records:
+        batches.setdefault(event.topic, []).append(_record(event))
+    return batches
 
 
 def _record(event: NewEvent) -> Record:

@@ -15,21 +15,22 @@ from apps.storage.api import requests
 from apps.storage.errors import ObjectNotFound
 from apps.storage.incoming import Incoming
 from apps.storage.wire import object_body
+from apps.storage.writes import desk
+from apps.storage.writes.uploads import InMemory
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponseBase
 
     from apps.access.auth import Caller
-    from apps.storage.keys import Key
     from apps.storage.models import Object
-    from apps.storage.services import NewObject
+    from apps.storage.writes.uploads import Content
 
 
 class Arriving:
     """Content that comes in pieces. The first one waits here: most objects have no other, and need no thread for it."""
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
+        self.length = 0
         self.rest = b""
         self.file: Incoming | None = None
 
@@ -38,14 +39,19 @@ class Arriving:
         if self.rest:
             await in_own_thread(self.write_down)
         self.rest = piece
+        self.length += len(piece)
 
     def write_down(self) -> Incoming:
         """Return the file with all that has come."""
         if self.file is None:
-            self.file = Incoming(limit=self.limit)
+            self.file = Incoming()
         self.file.add(self.rest)
         self.rest = b""
         return self.file
+
+    def whole(self) -> Content:
+        """Return all that has come, for the backend."""
+        return InMemory(self.rest) if self.file is None else self.write_down()
 
     async def close(self) -> None:
         """Remove the file, unless the backend has taken it."""
@@ -73,11 +79,13 @@ class ObjectView(View):
                 length=min(length, limit),
                 only_if=new.only_if,
             )
-        content = Arriving(limit)
+        content = Arriving()
         try:
             async for piece in requests.content_of(request, limit):
                 await content.add(piece)
-            stored, is_new = await in_own_thread(_store, wanted, caller, new, content)
+            stored, is_new = await desk.write(
+                key=wanted, caller=caller, new=new, length=content.length, content=content.whole
+            )
         finally:
             await content.close()
         answer = respond(encode(object_body(stored)), 201 if is_new else 200)
@@ -114,12 +122,6 @@ class ObjectView(View):
             only_if=requests.condition_of(request.headers),
         )
         return respond(encode({"deleted": True, "key": deleted.key}))
-
-
-def _store(key: Key, caller: Caller, new: NewObject, content: Arriving) -> tuple[Object, bool]:
-    space = services.admit_write(key=key, caller=caller)
-    with content.write_down() as file:
-        return services.put_object(execution_id=space.pk, new=new, content=file)
 
 
 def _unchanged(one: Object) -> Answer:

@@ -18,11 +18,10 @@ from django.conf import settings
 
 from apps.core import sql
 from apps.core.errors import GyozaError, Throttled
-from apps.core.sse import wakeups
 from apps.topics.appending import batch, justwritten, listeners
 from apps.topics.appending.admission import Append, Outcome, Written, admit
 from apps.topics.keeping import eviction
-from apps.topics.names import channel, is_topic_name
+from apps.topics.names import is_topic_name
 from apps.topics.vitals import commits
 
 if TYPE_CHECKING:
@@ -261,8 +260,7 @@ def _tell(outcomes: Mapping[Append, object]) -> None:
         if isinstance(outcome, Written) and not outcome.deduped
     }
     if grown:
-        wakeups.announce_soon(*map(channel, grown))
-        listeners.wake([topic for topic, has_listeners in grown.items() if has_listeners])
+        listeners.tell(grown)
 
 
 async def _write_all(appends: list[Append]) -> dict[Append, Outcome | psycopg.Error]:

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from apps.core.sse import wakeups
+from apps.topics.names import channel
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
 
 class Listener(NamedTuple):
@@ -28,6 +31,12 @@ def register(listener: Listener) -> None:
     """Have one kind of listener called from now on; at start."""
     if listener not in _listeners:
         _listeners.append(listener)
+
+
+def tell(grown: Mapping[str, bool]) -> None:
+    """Wake who waits for topics that have grown, and who listens to those that say so; as `wake`."""
+    wakeups.announce_soon(*map(channel, grown))
+    wake([topic for topic, has_listeners in grown.items() if has_listeners])
 
 
 def wake(topics: Collection[str]) -> None:

@@ -164,7 +164,7 @@ def test_a_backend_that_is_away_fails_the_step(driver, monkeypatch):
 
 @pytest.mark.parametrize(
     ("module", "function"),
-    [(storage_services, "upload"), (storage_services, "attach")],
+    [(storage_services, "upload_bytes"), (storage_services, "attach")],
 )
 def test_who_dies_on_the_way_leaves_it_to_the_next(driver, monkeypatch, module, function):
     class Died(BaseException):

@@ -89,6 +89,32 @@ def test_a_writer_dies(execution, place, point):
     assert get(f"{execution}/s/a").content == expected
 
 
+@pytest.mark.parametrize(
+    ("point", "is_told"),
+    [
+        ("within the group", False),
+        ("before the group's commit", False),
+        ("after the group's commit", True),
+    ],
+)
+def test_a_web_process_dies_with_a_group(execution, place, point, is_told):
+    store(execution, content=b"old content")
+    write_and_die(place, execution, "new", point)
+    told = [json.loads(event.data) for event in Event.objects.order_by("seq")]
+    # A group may have been one of them or all: what is told is there, and nothing else.
+    standing = {event["key"]: event["etag"] for event in told}
+    assert len(told) > 1 if is_told else len(told) == 1
+    assert {one.key: one.etag for one in Object.objects.all()} == standing
+    space = Space.objects.get()
+    sizes = list(Object.objects.values_list("content_length", flat=True))
+    assert (space.count, space.bytes) == (len(sizes), sum(sizes))
+    with time_machine.travel(clock.now() + timedelta(hours=1), tick=False):
+        sweeps.sweep()
+    assert not Leftover.objects.exists()
+    files = [path.name for path in place.rglob("*") if path.is_file()]
+    assert sorted(files) == sorted(standing.values())
+
+
 @pytest.mark.parametrize("point", ["after the blob", "before commit"])
 def test_a_first_write_that_dies_leaves_nothing(execution, place, point):
     write_and_die(place, execution, "new", point)

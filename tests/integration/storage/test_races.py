@@ -19,7 +19,7 @@ from apps.storage import blobs, events, services, sweeps
 from apps.storage.errors import ExecutionEnded, ObjectNotFound
 from apps.storage.incoming import Incoming
 from apps.storage.keys import Key
-from apps.storage.models import Leftover, Object, Space
+from apps.storage.models import EventClock, Leftover, Object, Space
 from apps.storage.services import Condition, NewObject
 from apps.topics import queries as topics
 from apps.topics.models import Event
@@ -103,11 +103,16 @@ def test_ids_rise_when_the_clock_is_set_back(execution):
     assert UUID(ids[-1]).int >> 80 == clock.milliseconds(moment + timedelta(minutes=1))
 
 
-def test_more_ids_than_a_millisecond_has_borrow_from_the_next(db):
+def test_more_ids_than_a_millisecond_has_borrow_from_the_next(execution):
     with time_machine.travel(clock.now(), tick=False):
-        ids = [one for _ in range(3) for one in events.take_ids(3000)]
+        store(execution)
+        full = (clock.milliseconds(clock.now()) + 1) * 4096 - 2
+        EventClock.objects.update(tick=full)
+        for _ in range(3):
+            store(execution)
+    ids = [UUID(event["id"]) for event in told()][1:]
     assert ids == sorted(set(ids))
-    assert ids[-1].int >> 80 == (ids[0].int >> 80) + 2
+    assert [one.int >> 80 for one in ids] == [full // 4096, *[full // 4096 + 1] * 2]
 
 
 def test_two_writers_of_one_key_follow_each_other(execution, place):

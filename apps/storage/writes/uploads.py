@@ -1,0 +1,102 @@
+"""Content on its way into the backend, before anything says that it is an object."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from django.core.files.base import ContentFile
+from django.db import DatabaseError, transaction
+
+from apps.core import clock, pgarray
+from apps.core.errors import Unavailable
+from apps.storage import blobs, incoming, keys
+from apps.storage.models import Leftover
+from apps.storage.writes.steps import Statement, carry_out
+from apps.storage.writes.wanted import Uploaded
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from apps.storage.writes.steps import Steps
+
+
+if TYPE_CHECKING:
+    _ContentFile = ContentFile[bytes]
+else:
+    _ContentFile = ContentFile
+
+log = logging.getLogger(__name__)
+
+# For how long a blob may be on its way into the backend, and how much longer for each MiB.
+_PATIENCE = timedelta(minutes=10)
+_PATIENCE_PER_MIB = timedelta(seconds=1)
+
+
+class InMemory(_ContentFile):
+    """Content that is small enough to wait in memory. Raises TooLarge."""
+
+    def __init__(self, content: bytes) -> None:
+        incoming.check_length(len(content))
+        super().__init__(content)
+        self.length = len(content)
+        self.sha256 = hashlib.sha256(content).hexdigest()
+
+
+Content = InMemory | incoming.Incoming
+
+
+def upload(content: Content) -> Uploaded:
+    """Bring content into the backend under a name of its own, outside of any transaction.
+
+    Whoever can't attach it discards it; if they don't live to, a sweep does. Raises OutOfRoom, Unavailable.
+    """
+    [blob] = carry_out(announce([content.length]))
+    try:
+        return bring(blob, content)
+    except BaseException:
+        discard(blob)
+        raise
+
+
+def upload_bytes(content: bytes, *, name: str) -> Uploaded:
+    """Do as `upload` for content in memory that is to be an object of this name. Raises Invalid, TooLarge, too."""
+    keys.check_name(name)
+    return upload(InMemory(content))
+
+
+def announce(lengths: Sequence[int]) -> Steps[list[str]]:
+    """Return a name for each blob to be written; each is listed as one that no object has, and due when it is given up."""
+    names = [blobs.new_name() for _ in lengths]
+    now = clock.now()
+    if names:
+        due = [now + _PATIENCE + _PATIENCE_PER_MIB * (length // 2**20) for length in lengths]
+        yield Statement(
+            "storage/list_blobs",
+            {"blobs": pgarray.texts([name.encode() for name in names]), "due": due},
+        )
+    return names
+
+
+def bring(blob: str, content: Content) -> Uploaded:
+    """Bring content into the backend under a name that was announced. Raises OutOfRoom, Unavailable."""
+    blobs.write(blob, content)
+    return Uploaded(blob, content.length, content.sha256)
+
+
+def discard(blob: str) -> bool:
+    """Remove a blob unless an object has it, and say whether it could be seen to; if not, a sweep will.
+
+    Whether it has one is told by its leftover row: a transaction whose outcome nobody has heard may have taken it.
+    """
+    try:
+        with transaction.atomic():
+            if Leftover.objects.select_for_update().filter(blob=blob).first() is not None:
+                blobs.remove(blob)
+                Leftover.objects.filter(blob=blob).delete()
+    except (Unavailable, DatabaseError) as exc:
+        log.warning("the blob %s was not removed, a sweep will: %s", blob, exc)
+        return False
+    return True
