@@ -11,6 +11,7 @@ from django.conf import settings
 
 from apps.core import sql
 from apps.runs import transitions
+from apps.runs.live import as_live
 from apps.runs.models import Run
 from apps.runs.placement import Capacity, Demand, place
 from apps.runs.states import HOLDS_RESOURCES, ExecutorName, WorkerState
@@ -203,7 +204,7 @@ def _claim_some(
         by_id = {row["id"]: row for row in rows}
         for placed in place([_demand(row) for row in rows], free):
             row = by_id[placed.run_id]
-            live = moves.adopt(transitions.as_live(row))
+            live = moves.adopt(as_live(row))
             lease = transitions.assign(moves, live, worker_id=worker.id, gpu=placed.gpu)
             claims.append(_claim_of(row, lease, placed.gpu))
         looked_at += by_id

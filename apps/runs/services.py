@@ -21,6 +21,7 @@ from apps.runs.backoff import (
 )
 from apps.runs.backoff import delay_seconds as delay_seconds
 from apps.runs.creation import insert_runs
+from apps.runs.live import clean as clean
 from apps.runs.models import Run, RunEvent, Worker
 from apps.runs.states import (
     FINAL,
@@ -31,7 +32,6 @@ from apps.runs.states import (
     WorkerKind,
     WorkerState,
 )
-from apps.runs.transitions import clean as clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.definitions.models import Definition
-    from apps.runs.transitions import Batch, Live
+    from apps.runs.live import Live
+    from apps.runs.transitions import Batch
 
 JSON = Any
 CLAIM_TASK = "runs.claim_runs"

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 
 from apps.runs import scheduling, services, transitions
+from apps.runs.live import Live, LogPiece
 from apps.runs.models import Worker
 from apps.runs.states import EventType, RunState, WorkerState
-from apps.runs.transitions import Batch, Live, LogPiece
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from apps.runs.scheduling import Claim, HeldRun
+    from apps.runs.transitions import Batch
 
 JSON = Any
 

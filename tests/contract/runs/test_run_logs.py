@@ -11,9 +11,9 @@ import pytest
 from apps.core import asyncdb
 from apps.core.threads import in_thread
 from apps.runs import queries, transitions
+from apps.runs.live import LogPiece
 from apps.runs.models import LogChunk
 from apps.runs.states import RunState
-from apps.runs.transitions import LogPiece
 from tests import aio
 from tests.asgi_client import Frame, get, opened
 from tests.cast import make_key

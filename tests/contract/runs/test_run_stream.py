@@ -21,8 +21,9 @@ from tests.factories import make_run, make_worker
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from apps.runs.live import Live
     from apps.runs.models import Run
-    from apps.runs.transitions import Batch, Live
+    from apps.runs.transitions import Batch
 
     Verb = Callable[[Batch, Live], None]
 
