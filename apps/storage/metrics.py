@@ -20,14 +20,18 @@ MOST_COUNTED = 100_000
 
 
 async def series() -> list[Series]:
-    """Return how much room objects have, where that is known, and how many blobs wait to be removed."""
-    [row] = (await sql.run_async("storage/count_leftovers", most=MOST_COUNTED)).rows
-    waiting = gauge(
-        "gyoza_storage_leftovers",
-        f"Blobs that no object has: on their way in, or to be removed; {MOST_COUNTED} at most.",
-        row["leftovers"],
-    )
-    return [*await in_own_thread(_room), waiting]
+    """Return how much is stored, how much room there is, where that is known, and how many blobs wait to be removed."""
+    [row] = (await sql.run_async("storage/measure_storage", most=MOST_COUNTED)).rows
+    return [
+        gauge("gyoza_storage_objects", "Objects of all executions.", row["objects"]),
+        gauge("gyoza_storage_bytes", "Their size.", row["bytes"]),
+        *await in_own_thread(_room),
+        gauge(
+            "gyoza_storage_leftovers",
+            f"Blobs that no object has: on their way in, or to be removed; {MOST_COUNTED} at most.",
+            row["leftovers"],
+        ),
+    ]
 
 
 def _room() -> list[Series]:

@@ -140,10 +140,15 @@ class Leftover(models.Model):
 
 
 class EventClock(models.Model):
-    """The one row from which ids of storage events come: whoever takes one holds it until commit."""
+    """The one row from which ids of storage events come: whoever takes one holds it until commit.
+
+    So it can say how much there is in all, too, without anybody waiting for that.
+    """
 
     id = models.SmallIntegerField(primary_key=True, default=1)
     tick = models.BigIntegerField(help_text="Milliseconds · 4096 + a count within the millisecond.")
+    count = models.BigIntegerField(db_default=0, help_text="Objects of all spaces.")
+    bytes = models.BigIntegerField(db_default=0, help_text="Their size.")
 
     def __str__(self) -> str:
         return str(self.tick)

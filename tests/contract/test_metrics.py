@@ -21,6 +21,7 @@ from apps.storage import metrics as storage
 from tests.cast import make_key
 from tests.factories import make_run, make_worker
 from tests.object_client import call
+from tests.object_writer import delete, open_space, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -83,6 +84,17 @@ def test_it_tells_what_v0_metrics_tells_and_more():
     more = told("/metrics") - told("/v0/metrics")
     assert told("/v0/metrics") < told("/metrics")
     assert all(line.startswith("# TYPE gyoza_") for line in more)
+
+
+def test_it_tells_how_much_is_stored():
+    found = scraped()
+    assert (found["gyoza_storage_objects"], found["gyoza_storage_bytes"]) == (0, 0)
+    first, second = open_space(), open_space()
+    write(first, "s/a", "s/b", "s/a")
+    write(second, "s/a")
+    delete(first, ["s/b"])
+    found = scraped()
+    assert (found["gyoza_storage_objects"], found["gyoza_storage_bytes"]) == (2, 2)
 
 
 def test_it_tells_how_much_room_objects_have():

@@ -1,5 +1,5 @@
 -- Change the objects of locked spaces: write some, new or in the place of others; remove some; list the blobs that have no
--- object then; keep the sums of spaces and stages; take as many ticks of the event clock. Returns the blobs that were
+-- object then; keep the sums of spaces and stages, and of all; take as many ticks of the event clock. Returns the blobs that were
 -- written or removed, and the last tick. A blob that isn't listed any more has been taken by a sweep: it isn't written.
 --
 -- The clock's row stays locked until commit, so ids rise in the order of commits, in whatever process they are made; a clock
@@ -50,12 +50,14 @@ WITH wanted AS MATERIALIZED (
   ON CONFLICT (space_id, stage) DO UPDATE
   SET count = s.count + excluded.count, bytes = s.bytes + excluded.bytes
 ), told AS (
-  SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM removed) AS ticks
+  SELECT (SELECT count(*) FROM written) + (SELECT count(*) FROM removed) AS ticks, sum(objects) AS objects, sum(size) AS size
+  FROM changes
 ), clock AS (
-  INSERT INTO storage_eventclock AS c (id, tick)
-  SELECT 1, %(now_ms)s::bigint * 4096 - 1 + t.ticks FROM told t WHERE t.ticks > 0
+  INSERT INTO storage_eventclock AS c (id, tick, count, bytes)
+  SELECT 1, %(now_ms)s::bigint * 4096 - 1 + t.ticks, t.objects, t.size FROM told t WHERE t.ticks > 0
   ON CONFLICT (id) DO UPDATE
-  SET tick = greatest(c.tick, %(now_ms)s::bigint * 4096 - 1) + (SELECT t.ticks FROM told t)
+  SET tick = greatest(c.tick, %(now_ms)s::bigint * 4096 - 1) + (SELECT t.ticks FROM told t),
+      count = c.count + excluded.count, bytes = c.bytes + excluded.bytes
   RETURNING tick
 )
 SELECT found.blob, clock.tick
