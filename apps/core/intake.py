@@ -132,7 +132,11 @@ async def _receive_more(
             return await _receive(receive, held, limit)
     except TimeoutError as exc:
         if left < patience:
-            raise Stalled(f"the body came at less than {rate} bytes per second") from exc
+            raise Stalled(
+                f"the body came at less than {rate} bytes per second",
+                limit="body_bytes_per_second",
+                least=rate,
+            ) from exc
         raise Stalled from exc
 
 

@@ -116,7 +116,8 @@ def test_a_body_that_drips_is_given_up(api: Api, settings: Any, path: str):
             yield b" "
 
     answer = api.run(api._client.post(path, content=drops(), headers={"content-type": JSON}))
-    refused(answer, 408, "request_timeout")
+    detail = refused(answer, 408, "request_timeout")
+    assert detail == {"limit": "body_bytes_per_second", "least": 10**9}
     said = answer.json()["error"]["message"]
     assert said == "the body came at less than 1000000000 bytes per second"
     assert answer.headers["connection"] == "close"
