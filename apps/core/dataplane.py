@@ -118,7 +118,9 @@ class View:
                 raise Forbidden("this name is not within the key's prefixes")
             response = await self._called(handler)(request, caller, **path)
         # The last of all checks (topics v0 §17.3, §18.10).
-        connections.admit(response, caller.key_id, ends_with_key=caller.run_id is None)
+        # What was opened without a key ends with the first one, but not what a person or a run has opened.
+        ends = caller.run_id is None and caller.user_id is None
+        connections.admit(response, caller.key_id, ends_with_key=ends)
         return response
 
     async def identify(self, request: HttpRequest) -> Caller:

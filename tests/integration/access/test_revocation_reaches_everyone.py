@@ -4,6 +4,8 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
+from django.conf import settings
+from django.test import Client
 
 from apps.access import auth, keyring, services
 from apps.core import lifespan
@@ -108,6 +110,28 @@ def test_the_first_key_ends_what_was_opened_without_one(redis):
             await hearing()
             await in_thread(services.create_key, name="first", scopes=["read"], caller="test")
             assert await anonymous.frames() == []
+        await hub.current().close()
+
+    aio.run(story())
+
+
+def test_a_stream_of_the_staff_outlives_keys(redis, admin_user):
+    make_key("mine", "read")
+    run = make_run()
+    browser = Client()
+    browser.force_login(admin_user)
+    name = settings.SESSION_COOKIE_NAME
+    cookie = f"{name}={browser.cookies[name].value}"
+
+    async def story() -> None:
+        async with opened(f"/runs/{run.id}/stream", cookie=cookie) as ours:
+            await ours.next_frame()
+            await hearing()
+            await in_thread(services.create_key, name="more", scopes=["read"], caller="test")
+            await in_thread(services.revoke_key, key="mine", caller="test")
+            await in_thread(keyring.load)
+            await in_thread(_cancel, run)
+            assert [frame.data["type"] for frame in await ours.frames()] == ["CANCELLED"]
         await hub.current().close()
 
     aio.run(story())

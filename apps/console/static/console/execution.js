@@ -5,6 +5,8 @@ import { refresh } from "./live.js";
 import { Tree } from "./tree.js";
 
 const REFRESH_MS = 700;
+// How many objects there are: less urgent than the objects themselves.
+const COUNT_MS = 2500;
 // A bar that grows, should nothing else happen.
 const GROW_MS = 5000;
 const KINDS = ["initiated", "processing", "completed", "failed", "cancelled", "skipped", "pending", "running", "interrupted"];
@@ -24,6 +26,11 @@ const again = calmly(async () => {
 follow(`/api/v1/executions/${id}/events?timeout=3600`, { kinds: KINDS, open: again, told: again, closed: isFinal });
 setInterval(() => { if (!isFinal() && !document.hidden) again(); }, GROW_MS);
 
+let counting = 0;
+function count() {
+  counting ||= setTimeout(() => { counting = 0; again(); }, COUNT_MS);
+}
+
 const root = document.getElementById("tree");
 if (root) {
   const pane = document.getElementById("pane");
@@ -42,7 +49,7 @@ if (root) {
   follow(`/api/v1/storage/events?${query}`, {
     kinds: ["storage.object.created"],
     open: (isResumed) => { if (!isResumed) reload(); },
-    told: (event) => { tree.written(JSON.parse(event.data)); again(); },
+    told: (event) => { tree.written(JSON.parse(event.data)); count(); },
     closed: isFinal,
     state: (now) => { following.textContent = now === "live" ? "following" : now; },
   });

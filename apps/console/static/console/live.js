@@ -2,7 +2,9 @@
 
 export async function refresh() {
   const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
-  if (answer.redirected || !answer.ok) return;
+  // The session has ended: the page as a whole leads to the login, and back.
+  if (answer.redirected) { location.reload(); return; }
+  if (!answer.ok) return;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const old of document.querySelectorAll("[data-live]")) {
     const part = fresh.getElementById(old.id);
