@@ -1,4 +1,4 @@
-"""The console in a real browser: a person follows a running pipeline's files as they appear, each once, whatever dies."""
+"""The console in a real browser: a person follows a pipeline's files and a run's log as they are written, each once."""
 
 from __future__ import annotations
 
@@ -148,3 +148,41 @@ def test_a_button_is_pressed(browser: Chrome, gyoza: System, api: httpx.Client):
     browser.find_element(By.XPATH, "//button[text()='Approve']").click()
     gyoza.wait_for(lambda: "completed" in text_of(browser, "#facts"), "it is completed")
     assert "ask: approved." in text_of(browser, "[role=status].told")
+
+
+def test_a_log_grows_as_it_is_written(
+    browser: Chrome, gyoza: System, api: httpx.Client, tmp_path: Path
+):
+    go_on = tmp_path / "go-on"
+    script = f"""
+        for round in 1 2 3; do
+            echo "line $round"
+            until [ -e {go_on}-$round ]; do sleep 0.05; done
+        done
+        echo "the end"
+    """
+    run = api.post("/runs", json={"command": ["sh", "-c", script]}).json()["id"]
+
+    def logged() -> str:
+        return str(api.get(f"/runs/{run}/logs").text)
+
+    def shows(*lines: str) -> bool:
+        shown = browser.execute_script("return document.getElementById('log').textContent")
+        return bool(shown == "".join(f"{line}\n" for line in lines))
+
+    log_in(browser, gyoza, f"/console/runs/{run}")
+    gyoza.wait_for(lambda: shows("line 1"), "the log has begun")
+    gyoza.wait_for(lambda: text_of(browser, "#following") == "following", "the page follows")
+    go_on.with_name("go-on-1").touch()
+    gyoza.wait_for(lambda: shows("line 1", "line 2"), "the log goes on")
+    gyoza.kill("web")
+    gyoza.wait_for(lambda: text_of(browser, "#following") == "connecting", "the page has noticed")
+    go_on.with_name("go-on-2").touch()
+    gyoza.wait_for(lambda: "line 3" in logged(), "it is written")
+    gyoza.start_web()
+    gyoza.wait_for(lambda: shows("line 1", "line 2", "line 3"), "the page has what it missed")
+    go_on.with_name("go-on-3").touch()
+    gyoza.wait_for(lambda: "completed" in text_of(browser, "#facts"), "the page tells the end")
+    gyoza.wait_for(
+        lambda: shows("line 1", "line 2", "line 3", "the end"), "and has all of it, once"
+    )
