@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from django.db import transaction
 
 from apps.access import services as access
-from apps.core import clock
+from apps.core import clock, sql
 from apps.storage import attempts, events, keys, queries
 from apps.storage.errors import ObjectNotFound
 from apps.storage.incoming import Incoming
@@ -71,17 +71,13 @@ def register_runs(*, execution_of: ExecutionOf) -> None:
 
 def open_spaces(new: Sequence[NewSpace]) -> None:
     """Open the storage of new executions, in the transaction that makes them."""
-    Space.objects.bulk_create(
-        [
-            Space(
-                execution_id=one.execution_id,
-                tag=one.tag,
-                visible_as=one.visible_as,
-                correlation_id=one.correlation_id,
-            )
-            for one in new
-        ],
-        batch_size=500,
+    sql.run_bound(
+        "storage/insert_spaces",
+        executions=[one.execution_id for one in new],
+        tags=[one.tag for one in new],
+        visible_as=[one.visible_as for one in new],
+        correlation_ids=[one.correlation_id for one in new],
+        now=clock.now(),
     )
 
 
@@ -90,7 +86,7 @@ def close_spaces(execution_ids: Collection[UUID]) -> None:
 
     Waits for those who are writing, whose events are then in the log; who comes later is refused.
     """
-    Space.objects.filter(pk__in=execution_ids).update(closed_at=clock.now())
+    sql.run_bound("storage/close_spaces", executions=list(execution_ids), now=clock.now())
     events.announce_ends(execution_ids)
 
 
