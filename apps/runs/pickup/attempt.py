@@ -109,6 +109,11 @@ class Pickup:
             self.due_at = due_at
         self._on_due(due_at)
 
+    def postpone(self, seconds: float) -> None:
+        """Look later than was said: its op has not begun. For the watcher's thread."""
+        with self._lock:
+            self.due_at = None if self._is_over else time.monotonic() + seconds
+
     def finish(self) -> bool:
         """Say whether all its files are objects, now that its op has ended; if not, `on_end` will be called."""
         with self._lock:

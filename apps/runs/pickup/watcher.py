@@ -153,11 +153,15 @@ class Watcher:
         now = time.monotonic()
         with self._lock:
             due = [one for one in self._pickups if one.due_at is not None and one.due_at <= now]
-            for pickup in due:
+            # An op that waits until those ahead of it have ended has no folder yet.
+            begun = [one for one in due if one.has_ended or one.directory.is_dir()]
+            for pickup in begun:
                 if not pickup.has_ended:
                     self._watched.setdefault(os.path.realpath(pickup.directory), pickup)
-        for pickup in due:
+        for pickup in begun:
             pickup.look()
+        for pickup in set(due).difference(begun):
+            pickup.postpone(_SHORT_SECONDS)
 
 
 def _owner(path: str, heard: dict[str, Pickup]) -> Pickup | None:
