@@ -1,6 +1,6 @@
 """Messages/s through a trigger with one `python` step ÷ runs/s of the same op as plain runs (issue: at least 0.6).
 
-python -m benchmarks.trigger_throughput [--messages 1000] [--rounds 3]
+python -m benchmarks.trigger_throughput [--messages 1000] [--rounds 3] [--concurrency 1000]
 
 Both sides on one system that is up: from the moment before the first batch is sent to the last row that says it has
 ended. Plain runs are limited by the worker's slots alone, so the trigger may have all of its executions under way, too.
@@ -13,6 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psycopg
 
@@ -21,12 +22,6 @@ from tests.system import System, durable_system
 LEAST = 0.6
 BATCH = 500
 OP = "tests.ops:noop"
-PIPELINE = {
-    "id": "orders",
-    "name": "orders",
-    "options": {"event": "orders", "trigger": {"max_concurrency": 1000}},
-    "steps": [{"name": "a", "python": OP, "inputs": {"order": {"$ref": "trigger.data"}}}],
-}
 RUNS = """
 SELECT count(*), extract(epoch FROM max(finished_at))::float8 FROM runs_run
 WHERE execution_id IS NULL AND finished_at >= to_timestamp(%s)
@@ -35,6 +30,16 @@ EXECUTIONS = """
 SELECT count(*), extract(epoch FROM max(completed_at))::float8 FROM pipelines_execution
 WHERE status = 'completed' AND completed_at >= to_timestamp(%s)
 """
+
+
+def pipeline(concurrency: int) -> dict[str, Any]:
+    """Return a pipeline with a trigger that may have so many executions under way."""
+    return {
+        "id": "orders",
+        "name": "orders",
+        "options": {"event": "orders", "trigger": {"max_concurrency": concurrency}},
+        "steps": [{"name": "a", "python": OP, "inputs": {"order": {"$ref": "trigger.data"}}}],
+    }
 
 
 def ended(gyoza: System, query: str, began: float, count: int) -> float:
@@ -74,6 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--messages", type=int, default=1000)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--concurrency", type=int, default=1000)
     given = parser.parse_args()
     with (
         tempfile.TemporaryDirectory(prefix="gyoza-bench-") as home,
@@ -82,7 +88,7 @@ def main() -> None:
         gyoza.start_web()
         gyoza.start_worker()
         gyoza.start_beat()
-        gyoza.post("/api/v1/pipelines/", PIPELINE)
+        gyoza.post("/api/v1/pipelines/", pipeline(given.concurrency))
         gyoza.post("/api/v1/events/orders")
         triggered(gyoza, 50)
         plain(gyoza, 50)
