@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from apps.core.errors import NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
-from apps.pipelines import documents, errands, livestages, transitions
+from apps.pipelines import documents, errands, transitions
 from apps.pipelines.errands import Ordered
 from apps.pipelines.states import UNDONE, ExecutionStatus
 from apps.pipelines.steprun import Ops
@@ -40,16 +40,25 @@ RETRIABLE = frozenset(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """How many executions were advanced, and whether a trigger has room for others now."""
+
+    count: int = 0
+    made_room: bool = False
+
+
 def advance_all(
     told: Collection[UUID], *, due: int, send: Callable[[Ordered], object] = errands.run
-) -> int:
-    """Do as `advance_execution` for these executions and for at most `due` that are due, in one transaction; count them.
+) -> Advanced:
+    """Do as `advance_execution` for these executions and for at most `due` that are due, in one transaction.
 
     If one stumbles they are advanced one by one, so that it does not keep back the others. `send` sees to errands.
     """
     ids: list[UUID] = []
+    ended: list[Moves] = []
     try:
-        found = _advance_together(told, due=due, ids=ids)
+        found = _advance_together(told, due=due, ids=ids, ended=ended)
     except AWAY:
         raise
     except Refused:
@@ -63,7 +72,8 @@ def advance_all(
             with suppress(NotFound):
                 advance_execution(one.execution_id, send=send)
     _finish(found, send)
-    return len(ids)
+    made_room = any(moves.execution.source_id is not None for moves in ended)
+    return Advanced(len(ids), made_room)
 
 
 def advance_execution(
@@ -157,10 +167,13 @@ def _advance_together(
     told: Collection[UUID],
     *,
     ids: list[UUID],
+    ended: list[Moves] | None = None,
     due: int = 0,
     refused: Mapping[str, str] | None = None,
 ) -> list[_Left]:
-    """Advance executions in one transaction, noting in `ids` which; return what is left to do after it."""
+    """Advance executions in one transaction, noting in `ids` which, and in `ended` those that have; return what is left
+    to do after it.
+    """
     left: list[_Left] = []
     with transitions.locked_all(told, due=due) as together:
         ids += [moves.execution.id for moves in together]
@@ -169,16 +182,16 @@ def _advance_together(
             execution = moves.execution
             if execution.status != ExecutionStatus.RUNNING or execution.is_queued:
                 continue
-            if _is_due_again(moves) or (
-                len(together) > 1 and livestages.has_long_trigger(execution)
-            ):
+            if _is_due_again(moves) or (len(together) > 1 and execution.has_long_trigger):
                 left.append(_Alone(execution.id))
                 continue
             ready.append((moves, documents.plan_of(execution.document)))
         if not ready:
             return left
-        transitions.load_all([(moves, _reads(plan)) for moves, plan in ready])
+        transitions.load_all([(moves, plan.reads) for moves, plan in ready])
         left += _run(ready, refused or {})
+    if ended is not None:
+        ended += [moves for moves in together if moves.has_ended]
     return left
 
 
@@ -192,8 +205,7 @@ def advance_new(together: Sequence[Moves]) -> None:
         [
             (moves, plan)
             for moves, plan in plans
-            if not moves.execution.is_queued
-            and all(step.work.adapter is None for step in plan.steps)
+            if not moves.execution.is_queued and not plan.has_adapters
         ],
         {},
     )
@@ -227,9 +239,9 @@ def _make_runs(turns: Sequence[Turn]) -> None:
         wanted.setdefault(turn.execution.created_by, []).extend(turn.new_runs)
     for owner, pairs in wanted.items():
         if pairs:
-            made = runs.create_runs(requests=[spec for _, spec in pairs], owner=owner)
-            for (stage, _), run in zip(pairs, made, strict=True):
-                stage.run_ids.append(run.id)
+            made = runs.add_runs(requests=[spec for _, spec in pairs], owner=owner)
+            for (stage, _), run_id in zip(pairs, made, strict=True):
+                stage.run_ids.append(run_id)
 
 
 def retry_execution(
@@ -258,7 +270,3 @@ def retry_execution(
             moves.execution.deadline_at = moves.now + timedelta(seconds=timeout_s)
         moves.execution.wake_at = moves.now
         nudge_on_commit(transitions.ADVANCE_TASK)
-
-
-def _reads(plan: Plan) -> list[tuple[str, str]]:
-    return [(step.name, need) for step in plan.steps for need in step.needs]

@@ -11,6 +11,7 @@ from apps.storage import queries as storage
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from apps.pipelines.liveexecutions import LiveExecution
     from apps.pipelines.models import Execution
 
 # In the note of a stage that a replay has not done again: the execution that has done it.
@@ -40,7 +41,7 @@ def done_by(stage: Stage) -> str:
     return str(earlier or stage.execution_id)
 
 
-def earlier_key(execution: Execution, key: str) -> str | None:
+def earlier_key(execution: Execution | LiveExecution, key: str) -> str | None:
     """Return where an object of a stage is that a replay has taken over; None if it is not of such a stage."""
     named, _, name = key.partition("/")
     if named not in {str(execution.id), execution.tag}:

@@ -25,6 +25,7 @@ from apps.pipelines import (
     filters,
     messages,
     queries,
+    settling,
     starting,
 )
 from apps.pipelines.conditions import Condition
@@ -107,10 +108,14 @@ def _take_turn(pipeline_id: str, *, with_first_steps: bool) -> Turn:
         found = queries.lock_listening(pipeline_id)
         if found is None:
             return Turn()
+        # What has ended has made room for what is begun now.
+        ends = settling.tell_trigger(found.trigger)
         turn = _Dispatch(found, with_first_steps=with_first_steps).run()
         found.trigger.save()
+        if ends is not None:
+            starting.release_queued(pipeline_id)
         # The last step: whoever else writes to these topics waits until the end.
-        topic_services.append_events(turn.records)
+        topic_services.append_events([*(ends or []), *turn.records])
     return turn
 
 
@@ -249,8 +254,11 @@ class _Dispatch:
         looked_at = 0
         pending: list[tuple[Stored, str]] = []
         position = int(trigger.position or 0)
+        looks = bool(self.rules.filters) or self.rules.key is not None
         while looked_at < MOST_READ:
-            page = topics.read_after(trigger.topic, position, self.page)
+            if not pending and self._is_full(room):
+                return self._stop(room, position, looked_at)
+            page = topics.read_after(trigger.topic, position, self._page_size(room))
             if page is None:
                 break
             if page.gap is not None and page.gap.reason != "recreated":
@@ -261,14 +269,12 @@ class _Dispatch:
                 )
             for record in page.records:
                 if not pending and self._is_full(room):
-                    self._settle(position, looked_at)
-                    # Without room, the next turn is when something has ended, or the window has.
-                    self._left_in_window()
-                    return len(self.starts) < room
+                    return self._stop(room, position, looked_at)
                 position = record.seq
                 looked_at += 1
                 text = messages.text_of(trigger.topic, record)
-                message = msgspec.json.decode(text)
+                # One that nobody looks into needn't be read.
+                message = msgspec.json.decode(text) if looks or record.meta is not None else {}
                 if not self._is_wanted(record, text, message):
                     continue
                 if self.rules.batch is None:
@@ -288,8 +294,21 @@ class _Dispatch:
         self._settle(position, looked_at)
         return looked_at >= MOST_READ
 
+    def _page_size(self, room: int) -> int:
+        """Return how many messages are worth reading: those that are filtered need no room."""
+        if self.rules.filters or self.rules.batch is not None:
+            return self.page
+        return max(1, min(self.page, min(room, MOST_STARTED) - len(self.starts)))
+
     def _is_full(self, room: int) -> bool:
         return len(self.starts) >= min(room, MOST_STARTED) or self.held_bytes >= MOST_BYTES
+
+    def _stop(self, room: int, position: int, looked_at: int) -> bool:
+        """Leave what is behind the cursor to later turns; return whether one is to follow at once."""
+        self._settle(position, looked_at)
+        # Without room, the next turn is when something has ended, or the window has.
+        self._left_in_window()
+        return len(self.starts) < room
 
     def _settle(self, position: int, looked_at: int) -> None:
         self.trigger.position = position

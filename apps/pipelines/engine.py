@@ -39,15 +39,19 @@ def run_once(
     looks: bool = True,
     send: Callable[[Ordered], object] = errands.run,
 ) -> bool:
-    """Dispatch what has grown, advance those told of, and return whether there was anything.
+    """Dispatch what has grown, advance those told of, settle what has ended; return whether there was anything.
 
-    If it `looks`, advance what is due and settle what has ended, too. `send` sees to errands.
+    If it `looks`, advance what is due, too. `send` sees to errands.
     """
     started = dispatching.dispatch_due() if dispatches else []
-    due = MOST if looks else 0
-    advanced = advancing.advance_all(told, due=due, send=send) if told or looks else 0
-    settled = settling.settle_ended(most=MOST) if looks else 0
-    return bool(started or advanced or settled)
+    advanced = advancing.Advanced()
+    if told or looks:
+        advanced = advancing.advance_all(told, due=MOST if looks else 0, send=send)
+    if advanced.made_room:
+        # Counts what has ended in the same transaction in which it starts what waits.
+        started += dispatching.dispatch_due()
+    settled = settling.settle_ended() if looks or advanced.count else 0
+    return bool(started or advanced.count or settled)
 
 
 class Engine:

@@ -1,4 +1,4 @@
-"""Executions under their locks, and their stages as moves read and write them."""
+"""Stages of executions under their locks, as moves read and write them."""
 
 from __future__ import annotations
 
@@ -7,24 +7,15 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import msgspec
-from django.db.models import Case, F, Func, IntegerField, When
-from django.db.models.functions import Coalesce
 
 from apps.core import sql
-from apps.pipelines.models import Execution
-from apps.pipelines.states import ExecutionStatus, StageStatus
+from apps.pipelines.states import StageStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
-    from django.db.models import QuerySet
-
-
 JSON = Any
-
-# Messages up to this are held for all executions of a turn.
-LONG_TRIGGER_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,50 +85,6 @@ def pending_stage(position: int, name: str) -> LiveStage:
         outputs=None,
         keeps_outputs=False,
     )
-
-
-def lock_executions(execution_ids: Collection[UUID]) -> list[Execution]:
-    """Lock these executions, oldest first, waiting for whoever is at them; those that are gone are missing."""
-    return _bounded(_lockable(skip_locked=False).filter(pk__in=execution_ids).order_by("pk"))
-
-
-def lock_due(now: datetime, limit: int) -> list[Execution]:
-    """Lock executions that are to be advanced now, longest due first; those somebody else is at are passed over."""
-    rows = _lockable(skip_locked=True).filter(
-        wake_at__lte=now, status=ExecutionStatus.RUNNING, is_queued=False
-    )
-    return _bounded(rows.order_by("wake_at")[:limit])
-
-
-def lock_unpostponed(execution_ids: Collection[UUID]) -> list[UUID]:
-    """Lock those of the executions that run and do not wait for their next try, oldest first; return their ids."""
-    rows = Execution.objects.select_for_update(no_key=True).filter(
-        pk__in=execution_ids, status=ExecutionStatus.RUNNING, retry_at__isnull=True
-    )
-    return list(rows.order_by("pk").values_list("pk", flat=True))
-
-
-def _lockable(*, skip_locked: bool) -> QuerySet[Any]:
-    size = Func(F("trigger"), function="octet_length", output_field=IntegerField())
-    rows = Execution.objects.select_for_update(no_key=True, skip_locked=skip_locked)
-    return rows.defer("trigger").annotate(
-        trigger_bytes=Coalesce(size, 0),
-        short_trigger=Case(When(trigger_bytes__lte=LONG_TRIGGER_BYTES, then=F("trigger"))),
-    )
-
-
-def _bounded(rows: QuerySet[Any]) -> list[Execution]:
-    """Read executions without messages that are long: those are read when they are asked for."""
-    found = list(rows)
-    for row in found:
-        if row.trigger_bytes <= LONG_TRIGGER_BYTES:
-            row.trigger = row.short_trigger
-    return found
-
-
-def has_long_trigger(execution: Execution) -> bool:
-    """Say whether a locked execution was started by a message too long to be held beside many others."""
-    return "trigger" in execution.get_deferred_fields()
 
 
 def stages_of(

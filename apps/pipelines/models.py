@@ -184,8 +184,6 @@ class Execution(models.Model):
     )
     # Waits for its turn: its pipeline runs as many as it may, or its key is busy.
     is_queued = models.BooleanField(default=False)
-    # False from its end until those who wait for it were told: its trigger, its parent, the next in the queue.
-    is_settled = models.BooleanField(default=True)
     tag = models.TextField(null=True, blank=True, unique=True)
     # JSON texts: messages are the client's own, whatever is in them.
     document = models.TextField(help_text="config_snapshot: the version it runs.")
@@ -195,6 +193,9 @@ class Execution(models.Model):
     metadata = models.JSONField(default=dict, blank=True)
     error_info = models.JSONField(null=True, blank=True)
     attempt = models.PositiveIntegerField(default=1)
+    counted_attempts = models.PositiveIntegerField(
+        default=1, db_default=1, help_text="Attempts its trigger knows of."
+    )
     hops = models.PositiveIntegerField(
         default=0, help_text="Executions that led to this by messages."
     )
@@ -274,12 +275,36 @@ class Execution(models.Model):
             # sweep: whose time has come.
             models.Index("wake_at", name="execution_due", condition=Q(wake_at__isnull=False)),
             models.Index("parent", name="execution_by_parent", condition=Q(parent__isnull=False)),
-            # sweep: ended, and nobody was told.
-            models.Index("id", name="execution_unsettled", condition=Q(is_settled=False)),
         ]
 
     def __str__(self) -> str:
         return self.tag or str(self.id)
+
+
+class Ending(models.Model):
+    """Executions that have ended in one turn, until those who wait for it were told: their trigger, parents, the next in
+    the queue.
+
+    A row for many, since a mark on each execution would be another version of its row.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    pipeline_id = models.TextField(db_collation="C")
+    # No foreign key: the trigger's row would be locked after the executions'.
+    source_id = models.TextField(null=True, help_text="The trigger that has started them.")
+    execution_ids = ArrayField(models.UUIDField())
+    parent_ids = ArrayField(models.UUIDField(), help_text="Executions that wait for them.")
+
+    class Meta:
+        indexes = [
+            # dispatcher: what its trigger has not been told.
+            models.Index(
+                "source_id", name="ending_by_source", condition=Q(source_id__isnull=False)
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{len(self.execution_ids)} of {self.pipeline_id}"
 
 
 class DeadLetter(models.Model):

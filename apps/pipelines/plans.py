@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ class SchedulePlan:
     timezone: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Plan:
-    """A whole document."""
+    """A whole document. Kept for many executions, so what follows from it is kept with it."""
 
     name: str
     steps: tuple[Step, ...]
@@ -99,9 +100,28 @@ class Plan:
     # Whether independent branches go on after a failure (`options.on_failure: continue`).
     goes_on: bool
 
-    @property
+    @cached_property
     def needs(self) -> dict[str, tuple[str, ...]]:
         return {step.name: step.needs for step in self.steps}
 
+    @cached_property
+    def reads(self) -> tuple[tuple[str, str], ...]:
+        """Pairs (step, step whose outputs it may read)."""
+        return tuple((step.name, need) for step in self.steps for need in step.needs)
+
+    @cached_property
+    def leaves(self) -> list[str]:
+        """The steps that no other needs: their outputs are the execution's."""
+        needed = {need for step in self.steps for need in step.needs}
+        return [step.name for step in self.steps if step.name not in needed]
+
+    @cached_property
+    def has_adapters(self) -> bool:
+        return any(step.work.adapter is not None for step in self.steps)
+
     def step(self, name: str) -> Step:
-        return next(step for step in self.steps if step.name == name)
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, Step]:
+        return {step.name: step for step in self.steps}

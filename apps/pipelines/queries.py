@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from apps.access.auth import Caller
+    from apps.pipelines.liveexecutions import LiveExecution
     from apps.pipelines.livestages import LiveStage
 
 JSON = Any
@@ -239,7 +240,7 @@ def stages_by_execution(executions: Sequence[Execution]) -> dict[UUID, list[Stag
     return found
 
 
-def awaits_approval(execution: Execution, stage: Stage | LiveStage) -> bool:
+def awaits_approval(execution: Execution | LiveExecution, stage: Stage | LiveStage) -> bool:
     """Say whether a stage waits for an answer that nobody has given yet."""
     if stage.status != StageStatus.PROCESSING or "approved" in (stage.note or {}):
         return False

@@ -231,19 +231,17 @@ def run_pipeline(
     pipeline = queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     chosen = queries.get_version(pipeline, version)
     with transaction.atomic():
-        [execution] = starting.start(
-            [
-                Start(
-                    pipeline_id=pipeline.id,
-                    version=chosen.number,
-                    document=chosen.document,
-                    created_by=caller.owner,
-                    prefixes=caller.prefixes,
-                    inputs=inputs or {},
-                    tag=tag,
-                    metadata=metadata or {},
-                )
-            ]
+        execution = starting.start(
+            Start(
+                pipeline_id=pipeline.id,
+                version=chosen.number,
+                document=chosen.document,
+                created_by=caller.owner,
+                prefixes=caller.prefixes,
+                inputs=inputs or {},
+                tag=tag,
+                metadata=metadata or {},
+            )
         )
         access.audit(caller=caller, action="execution.start", target=str(execution.id))
     return execution
@@ -314,24 +312,22 @@ def replay_execution(
         raise Invalid.of([("from_stage", f"there is no step {from_stage!r} in version {number}")])
     again = graph.dependents(plan.needs, from_stage) | {from_stage}
     with transaction.atomic():
-        [child] = starting.start(
-            [
-                Start(
-                    pipeline_id=parent.pipeline_id,
-                    version=number,
-                    document=document,
-                    created_by=caller.owner,
-                    prefixes=caller.prefixes,
-                    inputs=parent.inputs,
-                    tag=tag,
-                    trigger=parent.trigger,
-                    metadata=parent.metadata,
-                    hops=parent.hops,
-                    parent_id=parent.id,
-                    correlation_id=parent.root_correlation_id,
-                    source_key=None,
-                )
-            ]
+        child = starting.start(
+            Start(
+                pipeline_id=parent.pipeline_id,
+                version=number,
+                document=document,
+                created_by=caller.owner,
+                prefixes=caller.prefixes,
+                inputs=parent.inputs,
+                tag=tag,
+                trigger=parent.trigger,
+                metadata=parent.metadata,
+                hops=parent.hops,
+                parent_id=parent.id,
+                correlation_id=parent.root_correlation_id,
+                source_key=None,
+            )
         )
         done = {
             stage.name: stage

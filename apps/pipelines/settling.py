@@ -6,70 +6,81 @@ from typing import TYPE_CHECKING
 
 from django.db import transaction
 
+from apps.core import sql
 from apps.core.queue import nudge_on_commit
 from apps.pipelines import deadletters, documents, starting, transitions
-from apps.pipelines.models import Execution, Trigger
+from apps.pipelines.models import Ending, Execution, Trigger
 from apps.pipelines.states import ExecutionStatus
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from uuid import UUID
+    from apps.topics.services import NewEvent
+
+# Turns whose ends are told together, at most.
+MOST_ENDINGS = 50
 
 
-def settle_ended(*, most: int) -> int:
-    """Tell whoever waited for executions that have ended, once for each; at most `most`, return how many."""
-    unsettled = Execution.objects.filter(is_settled=False).order_by("id")
-    by_source: dict[str | None, list[UUID]] = {}
-    parents = set()
-    columns = ("id", "source_id", "parent_id", "parent_stage")
-    for execution_id, source_id, parent_id, parent_stage in unsettled.values_list(*columns)[:most]:
-        by_source.setdefault(source_id, []).append(execution_id)
-        if parent_id is not None and parent_stage is not None:
-            parents.add(parent_id)
+def settle_ended() -> int:
+    """Tell whoever waited for executions that have ended, once for each; return for how many turns' of them.
+
+    What a dispatcher's turn finds it tells itself (`tell_trigger`).
+    """
+    endings = list(Ending.objects.order_by("id")[:MOST_ENDINGS])
     # Before it is noted that they know: who dies in between tells them twice.
-    transitions.wake(parents)
-    return sum(_settle(source_id, ids) for source_id, ids in by_source.items())
+    transitions.wake({parent for ending in endings for parent in ending.parent_ids})
+    together: dict[tuple[str, str | None], list[int]] = {}
+    for ending in endings:
+        together.setdefault((ending.pipeline_id, ending.source_id), []).append(ending.id)
+    for (pipeline_id, source_id), ids in together.items():
+        _settle(pipeline_id, source_id, ids)
+    return len(endings)
 
 
-def _settle(source_id: str | None, ids: list[UUID]) -> int:
+def _settle(pipeline_id: str, source_id: str | None, ending_ids: list[int]) -> None:
     with transaction.atomic():
         # The trigger first: the order of the dispatcher.
         trigger = None
+        records: list[NewEvent] | None = None
         if source_id is not None:
             trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=source_id).first()
-        executions = _mark_settled(ids)
-        if trigger is not None and executions:
-            _count(trigger, executions)
+        if trigger is None:
+            # Nobody to tell, or not any more.
+            Ending.objects.filter(pk__in=ending_ids).delete()
+        else:
+            records = tell_trigger(trigger)
+            if records is None:
+                return
+            trigger.save()
             nudge_on_commit(starting.DISPATCH_TASK)
-    for pipeline_id in sorted({one.pipeline_id for one in executions}):
         starting.release_queued(pipeline_id)
-    return len(executions)
+        topics.append_events(records or [])
 
 
-def _mark_settled(ids: list[UUID]) -> list[Execution]:
-    """Note that others know of the ends of these executions; return those of which they did not."""
-    rows = Execution.objects.select_for_update(no_key=True).filter(pk__in=ids, is_settled=False)
-    wanted = ("pipeline_id", "status", "attempt")
-    executions = list(rows.order_by("pk").only(*wanted))
-    Execution.objects.filter(pk__in=[one.pk for one in executions]).update(is_settled=True)
-    return executions
+def tell_trigger(trigger: Trigger) -> list[NewEvent] | None:
+    """Note on a locked trigger, which the caller saves, how its executions have ended; None if it knows of all.
 
-
-def _count(trigger: Trigger, executions: Sequence[Execution]) -> None:
-    """Note on a trigger how its executions have ended; a message whose execution failed becomes a dead letter."""
-    failed = [one.pk for one in executions if one.status == ExecutionStatus.FAILED]
-    trigger.succeeded += sum(one.status == ExecutionStatus.COMPLETED for one in executions)
-    trigger.retried += sum(one.attempt - 1 for one in executions)
-    trigger.failed += len(failed)
+    Queued ones may have room then. A message whose execution failed becomes a dead letter; returns the records that the
+    caller appends as his last step.
+    """
+    taken = sql.run_bound("pipelines/take_endings", source_id=trigger.pk, most=MOST_ENDINGS).rows
+    if not taken:
+        return None
+    ids = [one for row in taken for one in row["execution_ids"]]
+    [ends] = sql.run_bound("pipelines/settle_ends", ids=ids, source_id=trigger.pk).rows
+    trigger.succeeded += ends["succeeded"]
+    trigger.retried += ends["retried"]
     letters = []
-    for execution in Execution.objects.filter(pk__in=failed).order_by("pk") if failed else ():
-        trigger.last_error = (execution.error_info or {}).get("message", "failed")
-        if execution.source_seq is not None:
-            letters.append(_letter(execution, trigger.last_error))
-    records = deadletters.keep(trigger, letters)
-    trigger.save()
-    topics.append_events(records)
+    if ends["failed"]:
+        # Not those that somebody has retried meanwhile.
+        rows = Execution.objects.select_for_update(no_key=True).filter(
+            pk__in=ends["failed"], status=ExecutionStatus.FAILED
+        )
+        for execution in rows.order_by("pk"):
+            trigger.failed += 1
+            trigger.last_error = (execution.error_info or {}).get("message", "failed")
+            if execution.source_seq is not None:
+                letters.append(_letter(execution, trigger.last_error))
+    return deadletters.keep(trigger, letters)
 
 
 def _letter(execution: Execution, reason: str) -> deadletters.Letter:

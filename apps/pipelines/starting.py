@@ -14,6 +14,7 @@ from apps.core import clock, correlation, ids
 from apps.core.queue import nudge_on_commit
 from apps.pipelines import documents, transitions
 from apps.pipelines.errors import TagTaken
+from apps.pipelines.liveexecutions import LiveExecution
 from apps.pipelines.models import Execution, Pipeline, Trigger, Version
 from apps.pipelines.states import ExecutionStatus
 from apps.pipelines.transitions import ADVANCE_TASK
@@ -56,14 +57,11 @@ class Start:
     scheduled_at: datetime | None = None
 
 
-def start(requests: Sequence[Start], *, source: Trigger | None = None) -> list[Execution]:
-    """Store executions of one pipeline and let those begin for which there is room; in the caller's transaction.
-
-    Raises TagTaken.
-    """
-    together = prepare(requests, source=source)
+def start(request: Start, *, source: Trigger | None = None) -> Execution:
+    """Store an execution and let it begin if there is room; in the caller's transaction. Raises TagTaken."""
+    together = prepare([request], source=source)
     store(together)
-    return [moves.execution for moves in together]
+    return Execution.objects.get(pk=together[0].execution.id)
 
 
 def prepare(requests: Sequence[Start], *, source: Trigger | None = None) -> list[Moves]:
@@ -74,7 +72,7 @@ def prepare(requests: Sequence[Start], *, source: Trigger | None = None) -> list
         plan = documents.plan_of(request.document)
         waits = plan.max_concurrent_executions is not None or request.source_key is not None
         identity = ids.uuid7()
-        execution = Execution(
+        execution = LiveExecution(
             id=identity,
             pipeline_id=request.pipeline_id,
             pipeline_version=request.version,
@@ -96,7 +94,7 @@ def prepare(requests: Sequence[Start], *, source: Trigger | None = None) -> list
             deadline_at=(
                 None if waits or plan.timeout_s is None else now + timedelta(seconds=plan.timeout_s)
             ),
-            source=source,
+            source_id=None if source is None else source.pk,
             source_topic_id=request.source_topic_id,
             source_seq=request.source_seq,
             source_key=request.source_key,
@@ -130,7 +128,7 @@ def release_queued(pipeline_id: str) -> int:
     Room is what `max_concurrent_executions` of each one's version leaves, what its trigger's `max_concurrency`
     leaves, and that nothing with its ordering key is under way.
     """
-    with transaction.atomic():
+    with transaction.atomic(savepoint=False):
         # One at a time per pipeline: two that count at once would both see the same room.
         Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
         under_way = Execution.objects.filter(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from apps.access.auth import Caller
 from apps.definitions import queries as definitions
@@ -16,7 +17,8 @@ from apps.runs.services import RunSpec
 if TYPE_CHECKING:
     from apps.definitions.models import Definition
     from apps.definitions.queries import Wanted
-    from apps.pipelines.models import Execution, Pipeline, Version
+    from apps.pipelines.liveexecutions import LiveExecution
+    from apps.pipelines.models import Pipeline, Version
     from apps.pipelines.plans import Plan, Step
 
 JSON = Any
@@ -27,12 +29,34 @@ class StepFailed(Exception):
 
 
 class Ops:
-    """The ops that steps name, as they are now: all of a plan are looked up together, once for many executions."""
+    """The ops that steps name, as they are now: all of a plan are looked up together, once for many executions.
+
+    So is what a step says of its run by itself.
+    """
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], dict[Wanted, Definition | None]] = {}
+        # By id: steps can't be hashed, and those of a turn are kept as long as this is.
+        self._own: dict[int, tuple[Step, RunSpec]] = {}
 
-    def get(self, execution: Execution, plan: Plan, step: Step) -> Definition:
+    def own(self, step: Step) -> RunSpec:
+        """Return the run of a step that names no op, but for its inputs and its execution."""
+        known = self._own.get(id(step))
+        if known is None:
+            work = step.work
+            spec = RunSpec(
+                image=work.image,
+                command=work.command,
+                python=work.python,
+                env=step.env,
+                output_specs=step.output_specs,
+                step=step.name,
+                stage=step.stage,
+            )
+            known = self._own[id(step)] = step, overridden(step, spec)
+        return known[1]
+
+    def get(self, execution: LiveExecution, plan: Plan, step: Step) -> Definition:
         """Return the op of a step, as the maker of the execution sees it. Raises StepFailed."""
         prefixes = tuple(execution.prefixes)
         known = self._known.setdefault(prefixes, {})
@@ -53,39 +77,33 @@ def _wanted(step: Step) -> Wanted:
 
 
 def run_spec(
-    execution: Execution, plan: Plan, step: Step, scope: dict[str, JSON], ops: Ops
+    execution: LiveExecution, plan: Plan, step: Step, scope: dict[str, JSON], ops: Ops
 ) -> RunSpec:
     """Return the run that does a step. Raises StepFailed, ExpressionFailed."""
     inputs = runs.clean(expressions.fill(step.inputs, scope))
-    work = step.work
-    if work.op is not None:
-        definition = ops.get(execution, plan, step)
-        spec = replace(runs.spec_of(definition), inputs=filled(definition.input_specs, inputs))
-    else:
-        spec = RunSpec(
-            image=work.image,
-            command=work.command,
-            python=work.python,
-            env=step.env,
-            inputs=inputs,
-            output_specs=step.output_specs,
-        )
+    if step.work.op is None:
+        return replace(ops.own(step), inputs=inputs, execution_id=execution.id)
+    definition = ops.get(execution, plan, step)
+    inputs = filled(definition.input_specs, inputs)
     return replace(
-        overridden(step, spec), execution_id=execution.id, step=step.name, stage=step.stage
+        overridden(step, runs.spec_of(definition)),
+        inputs=inputs,
+        execution_id=execution.id,
+        step=step.name,
+        stage=step.stage,
     )
 
 
 def overridden(step: Step, spec: RunSpec) -> RunSpec:
     """Return the run with what the step itself says of priority, constraints, retries and time."""
+    own: dict[str, JSON] = dict(step.constraints or {})
     if step.priority is not None:
-        spec = replace(spec, priority=step.priority)
+        own["priority"] = step.priority
     if step.retry_policy is not None:
-        spec = replace(spec, retry_policy=step.retry_policy)
+        own["retry_policy"] = step.retry_policy
     if step.has_timeout:
-        spec = replace(spec, timeout_s=step.timeout_s)
-    if step.constraints is not None:
-        spec = replace(spec, **step.constraints)
-    return spec
+        own["timeout_s"] = step.timeout_s
+    return replace(spec, **own) if own else spec
 
 
 def filled(specs: Any, inputs: dict[str, JSON]) -> dict[str, JSON]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import transaction
 
 from apps.core import clock, sql
@@ -10,13 +12,18 @@ from apps.pipelines.conditions import Condition
 from apps.pipelines.models import Trigger
 from apps.pipelines.schedules import services as schedules
 
+# For how long the engine may be on its way to an execution whose run has ended: to look for those as well would give it
+# twice the work when it has most of it.
+NEWS = timedelta(seconds=1)
+
 
 def sweep() -> None:
     """Start what is due by the clock, find executions that have something to do and nobody told them, let queued ones
     begin, and wake the engine.
     """
     schedules.start_due_schedules()
-    sql.run("pipelines/executions_to_advance", now=clock.now())
+    now = clock.now()
+    sql.run("pipelines/executions_to_advance", now=now, before=now - NEWS)
     for row in sql.run("pipelines/queued_pipelines").rows:
         starting.release_queued(row["pipeline_id"])
     _note_runners()

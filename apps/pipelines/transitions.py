@@ -16,7 +16,7 @@ from apps.core import clock, ids, jsonb, sql
 from apps.core.errors import IllegalTransition, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
-from apps.pipelines import livestages
+from apps.pipelines import liveexecutions, livestages
 from apps.pipelines.models import Execution
 from apps.pipelines.states import (
     ENDED,
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
+    from apps.pipelines.liveexecutions import LiveExecution
     from apps.pipelines.livestages import LiveStage
     from apps.pipelines.models import Stage
 
@@ -59,9 +60,11 @@ def channel(execution_id: UUID) -> str:
 class Moves:
     """What changes in one locked execution. Use `locked()`."""
 
-    def __init__(self, execution: Execution) -> None:
+    def __init__(self, execution: LiveExecution) -> None:
         self.now = clock.now()
         self.execution = execution
+        # What each of its events says alike.
+        self._told = (clock.rfc3339(self.now), f"execution/{execution.id}")
         self.stages: dict[str, LiveStage] = {}
         self._changed: set[str] = set()
         self._is_changed = False
@@ -99,7 +102,6 @@ class Moves:
             "id": execution.id,
             "status": execution.status,
             "is_queued": execution.is_queued,
-            "is_settled": execution.is_settled,
             "outputs": execution.outputs if execution.status == E.COMPLETED else None,
             "error_info": execution.error_info,
             "attempt": execution.attempt,
@@ -151,7 +153,7 @@ class Moves:
     def move(self, to: ExecutionStatus) -> None:
         """Move the execution and tell it. Raises IllegalTransition if EXECUTION_MOVES has no such edge."""
         execution = self.execution
-        if to not in EXECUTION_MOVES[ExecutionStatus(execution.status)]:
+        if to not in EXECUTION_MOVES[execution.status]:
             raise IllegalTransition(
                 f"a {execution.status} execution can't become {to}",
                 execution_id=str(execution.id),
@@ -165,18 +167,18 @@ class Moves:
         if to in FINAL:
             execution.wake_at = execution.deadline_at = None
             execution.is_queued = False
-            execution.is_settled = False
             self.has_ended = True
         self._is_changed = True
         self._tell(to)
 
     def _tell(self, what: str, *, stage: LiveStage | None = None) -> None:
         execution = self.execution
+        timestamp, tag = self._told
         event = {
-            "id": str(ids.uuid7()),
+            "id": ids.uuid7(),
             "type": f"execution.{what}" if stage is None else f"stage.{what}",
-            "timestamp": clock.rfc3339(self.now),
-            "execution_id": str(execution.id),
+            "timestamp": timestamp,
+            "execution_id": execution.id,
             "tag": execution.tag,
             "pipeline_id": execution.pipeline_id,
             "status": execution.status,
@@ -186,11 +188,7 @@ class Moves:
             or None,
         }
         self.events.append(
-            topics.NewEvent(
-                topic=EVENTS_TOPIC,
-                data=_encode(event).decode(),
-                tag=f"execution/{execution.id}",
-            )
+            topics.NewEvent(topic=EVENTS_TOPIC, data=_encode(event).decode(), tag=tag)
         )
 
 
@@ -221,11 +219,11 @@ def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[lis
     """
     with transaction.atomic():
         # Waits for the ones it was told of, in one order; never for those that are merely due.
-        told = livestages.lock_executions(execution_ids) if execution_ids else []
+        told = liveexecutions.lock_executions(execution_ids) if execution_ids else []
         found = {row.id: row for row in told}
         if due:
             # Those it has locked already come again.
-            found = {row.id: row for row in livestages.lock_due(clock.now(), due)} | found
+            found = {row.id: row for row in liveexecutions.lock_due(clock.now(), due)} | found
         together = [Moves(execution) for execution in found.values()]
         yield together
         _write([moves for moves in together if moves.has_changed])
@@ -236,7 +234,7 @@ def wake(execution_ids: Collection[UUID]) -> None:
     if not execution_ids:
         return
     with transaction.atomic():
-        ids = livestages.lock_unpostponed(execution_ids)
+        ids = liveexecutions.lock_unpostponed(execution_ids)
         Execution.objects.filter(pk__in=ids).update(wake_at=clock.now())
         if ids:
             nudge_on_commit(ADVANCE_TASK)
@@ -278,7 +276,29 @@ def _write_rows(together: Sequence[Moves]) -> None:
         "pipelines/write_executions",
         executions=jsonb.encode([moves.row() for moves in together]),
         stages=jsonb.encode([row for moves in together for row in moves.stage_rows()]),
+        endings=_endings(together),
     )
+
+
+def _endings(together: Sequence[Moves]) -> str:
+    """Return what is to be told of those that have ended, as the statements that write executions take it."""
+    found: dict[tuple[str, str | None], dict[str, JSON]] = {}
+    for moves in together:
+        if moves.has_ended:
+            one = moves.execution
+            ending = found.setdefault(
+                (one.pipeline_id, one.source_id),
+                {
+                    "pipeline_id": one.pipeline_id,
+                    "source_id": one.source_id,
+                    "execution_ids": [],
+                    "parent_ids": [],
+                },
+            )
+            ending["execution_ids"].append(one.id)
+            if one.parent_stage is not None and one.parent_id is not None:
+                ending["parent_ids"].append(one.parent_id)
+    return _encode(list(found.values())).decode()
 
 
 def begin(moves: Moves, *, deadline_at: datetime | None) -> None:
@@ -357,7 +377,6 @@ def reopen(moves: Moves) -> None:
     A stage that has runs goes on with them.
     """
     moves.move(E.RUNNING)
-    moves.execution.is_settled = True
     _again(moves)
 
 
@@ -393,7 +412,7 @@ _FOR_EVER = (
 )  # fmt: skip
 
 
-def new(execution: Execution, steps: Sequence[str]) -> Moves:
+def new(execution: LiveExecution, steps: Sequence[str]) -> Moves:
     """Return an execution that is to be made, with all its stages pending."""
     moves = Moves(execution)
     moves.stages = {
@@ -417,6 +436,7 @@ def create(together: Sequence[Moves]) -> None:
         "pipelines/insert_executions",
         executions=jsonb.encode(executions),
         stages=jsonb.encode(stages),
+        endings=_endings(together),
     )
     storage.open_spaces(
         [
@@ -430,5 +450,3 @@ def create(together: Sequence[Moves]) -> None:
         ]
     )
     _close_spaces(together)
-    for moves in together:
-        moves.execution._state.adding = False

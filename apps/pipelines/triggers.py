@@ -205,16 +205,14 @@ def _start_again(letter: DeadLetter, caller: Caller) -> bool:
 def _start(letter: DeadLetter, trigger: Trigger, caller: Caller) -> None:
     version = Version.objects.get(pipeline_id=letter.pipeline_id, number=trigger.version)
     starting.start(
-        [
-            Start(
-                pipeline_id=letter.pipeline_id,
-                version=version.number,
-                document=version.document,
-                created_by=caller.owner,
-                prefixes=caller.prefixes,
-                trigger=letter.message,
-            )
-        ],
+        Start(
+            pipeline_id=letter.pipeline_id,
+            version=version.number,
+            document=version.document,
+            created_by=caller.owner,
+            prefixes=caller.prefixes,
+            trigger=letter.message,
+        ),
         source=trigger,
     )
 

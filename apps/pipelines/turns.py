@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.structs import replace
 
 from apps.core.errors import GyozaError
 from apps.core.queue import nudge_on_commit
@@ -24,6 +24,7 @@ from apps.pipelines.adapters.base import (
 )
 from apps.pipelines.errors import ExpressionFailed
 from apps.pipelines.graph import Decision, decide
+from apps.pipelines.liveexecutions import read_trigger
 from apps.pipelines.states import ACTIVE, ExecutionStatus, StageStatus
 from apps.pipelines.steprun import StepFailed
 from apps.pipelines.steps import MOST_ITEMS
@@ -72,12 +73,10 @@ class Turn:
     @cached_property
     def trigger(self) -> JSON:
         """The message as steps see it, for those that read it."""
-        if self.execution.trigger is None:
+        text = read_trigger(self.execution)
+        if text is None:
             return None
-        return {
-            **msgspec.json.decode(self.execution.trigger),
-            "attempt": self.execution.attempt,
-        }
+        return {**msgspec.json.decode(text), "attempt": self.execution.attempt}
 
     def run(self) -> None:
         """Move the execution as far as it goes, noting the runs it needs."""
@@ -306,9 +305,7 @@ class Turn:
         if outcome == ExecutionStatus.CANCELLED and not timed_out:
             transitions.cancel(self.moves)
         elif outcome == ExecutionStatus.COMPLETED:
-            needed = {need for needs in self.plan.needs.values() for need in needs}
-            leaves = [name for name in self.plan.needs if name not in needed]
-            transitions.complete(self.moves, outputs=self._outputs(leaves))
+            transitions.complete(self.moves, outputs=self._outputs(self.plan.leaves))
         else:
             self._fail(may_retry=not timed_out)
 

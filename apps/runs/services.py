@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 from django.conf import settings
@@ -20,7 +21,7 @@ from apps.runs.backoff import (
     allows_another as allows_another,  # the rule of retries is for other apps, too
 )
 from apps.runs.backoff import delay_seconds as delay_seconds
-from apps.runs.creation import insert_runs
+from apps.runs.creation import insert_runs, stored_run
 from apps.runs.live import clean as clean
 from apps.runs.models import Run, RunEvent, Worker
 from apps.runs.states import (
@@ -35,7 +36,6 @@ from apps.runs.states import (
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from apps.access.auth import Caller
     from apps.definitions.models import Definition
@@ -52,29 +52,28 @@ class StaleLease(Conflict):
     code = "stale_lease"
 
 
-@dataclass(frozen=True, slots=True)
-class RunSpec:
+class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A run to be made, validated: everything is copied into the run."""
 
     image: str | None = None
     command: list[str] | None = None
     python: str | None = None
-    env: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, JSON] = field(default_factory=dict)
-    output_specs: dict[str, JSON] = field(default_factory=dict)
+    env: dict[str, str] = {}
+    inputs: dict[str, JSON] = {}
+    output_specs: dict[str, JSON] = {}
     op_definition: str | None = None
     op_version: str | None = None
     cpu: int | None = None
     ram_mb: int | None = None
     vram_mb: int | None = None
     gpu_id: int | None = None
-    tags: list[str] = field(default_factory=list)
-    retry_policy: dict[str, JSON] = field(default_factory=dict)
+    tags: list[str] = []
+    retry_policy: dict[str, JSON] = {}
     topic: str = ""
-    attributes: dict[str, JSON] = field(default_factory=dict)
+    attributes: dict[str, JSON] = {}
     timeout_s: float | None = 3600
     priority: int = 5
-    metadata: dict[str, JSON] = field(default_factory=dict)
+    metadata: dict[str, JSON] = {}
     scheduled_at: datetime | None = None
     execution_id: UUID | None = None
     step: str | None = None
@@ -112,33 +111,48 @@ def spec_of(definition: Definition) -> RunSpec:
 
 
 def create_runs(*, requests: Sequence[RunSpec], owner: str) -> list[Run]:
-    """Store new PENDING runs, all or none, and wake the workers once they are committed.
+    """Do as `add_runs`, and return the runs."""
+    rows = _new_rows(requests, owner)
+    _store(rows)
+    return [stored_run(row) for row in rows]
+
+
+def add_runs(*, requests: Sequence[RunSpec], owner: str) -> list[UUID]:
+    """Store new PENDING runs, all or none, and wake the workers once they are committed; return their ids.
 
     `owner` is whom they belong to: `Caller.owner`.
     """
+    rows = _new_rows(requests, owner)
+    _store(rows)
+    return [row["id"] for row in rows]
+
+
+def _new_rows(requests: Sequence[RunSpec], owner: str) -> list[dict[str, JSON]]:
     now = clock.now()
-    runs = [
-        Run(
-            id=ids.uuid7(),
-            executor=spec.executor,
-            created_by=owner,
-            created_at=now,
-            updated_at=now,
-            queued_at=now,
-            **{name: getattr(spec, name) for name in RunSpec.__slots__},
-        )
+    return [
+        {
+            **msgspec.structs.asdict(spec),
+            "id": ids.uuid7(),
+            "executor": spec.executor,
+            "created_by": owner,
+            "created_at": now,
+            "updated_at": now,
+            "queued_at": now,
+        }
         for spec in requests
     ]
+
+
+def _store(rows: Sequence[dict[str, JSON]]) -> None:
     # Without a savepoint of its own: a caller's transaction fails as a whole.
     with transaction.atomic(savepoint=False):
-        insert_runs(runs)
-        containers = [run.id for run in runs if run.executor == ExecutorName.DOCKER]
+        insert_runs(rows)
+        containers = [row["id"] for row in rows if row["executor"] == ExecutorName.DOCKER]
         if containers and not _offered(ExecutorName.DOCKER):
             with transitions.batch() as moves:
                 for live in moves.lock(containers).values():
                     moves.note(live, EventType.INFO, "waiting: no worker offers containers")
         nudge_on_commit(CLAIM_TASK)
-    return runs
 
 
 def _offered(executor: ExecutorName) -> bool:

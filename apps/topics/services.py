@@ -41,8 +41,7 @@ _SEEN_MAX = 100_000
 _FREE_PLANS = 2
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
+class NewEvent(msgspec.Struct, frozen=True):
     """A record to append; `data` and `meta` are JSON text and are stored as they are."""
 
     topic: str

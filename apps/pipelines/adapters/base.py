@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from apps.pipelines.models import Execution
+    from apps.pipelines.liveexecutions import LiveExecution
     from apps.topics.services import NewEvent
 
 JSON = Any
@@ -39,7 +39,7 @@ def expression(description: str) -> dict[str, JSON]:
 class Call:
     """One step to be done: its execution, which is locked, and its inputs, which fit the adapter's specs."""
 
-    execution: Execution
+    execution: LiveExecution
     step: str
     stage: str
     inputs: Mapping[str, JSON]

@@ -10,7 +10,7 @@ from apps.pipelines.adapters.base import Adapter, AdapterFailed, Call, Errand, r
 from apps.storage import queries as storage
 
 if TYPE_CHECKING:
-    from apps.pipelines.models import Execution
+    from apps.pipelines.liveexecutions import LiveExecution
     from apps.storage.models import Object
 
 JSON = Any
@@ -32,7 +32,7 @@ class StorageRead(Adapter):
 
 
 class _Read(Errand):
-    def __init__(self, execution: Execution, key: str) -> None:
+    def __init__(self, execution: LiveExecution, key: str) -> None:
         self._execution = execution
         self._key = key
 

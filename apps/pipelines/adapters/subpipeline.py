@@ -58,20 +58,17 @@ class SubPipeline(Adapter):
         maker = Caller(name="pipeline", scopes=frozenset(), prefixes=tuple(parent.prefixes))
         pipeline = queries.get_pipeline(pipeline_id=call.inputs["pipeline_id"], caller=maker)
         version = queries.get_version(pipeline, queries.version_number(call.inputs["version"]))
-        [child] = starting.start(
-            [
-                starting.Start(
-                    pipeline_id=pipeline.id,
-                    version=version.number,
-                    document=version.document,
-                    created_by=parent.created_by,
-                    prefixes=tuple(parent.prefixes),
-                    inputs=call.inputs["inputs"] or {},
-                    hops=parent.hops + 1,
-                    parent_id=parent.id,
-                    parent_stage=call.step,
-                    correlation_id=parent.root_correlation_id,
-                )
-            ]
+        return starting.start(
+            starting.Start(
+                pipeline_id=pipeline.id,
+                version=version.number,
+                document=version.document,
+                created_by=parent.created_by,
+                prefixes=tuple(parent.prefixes),
+                inputs=call.inputs["inputs"] or {},
+                hops=parent.hops + 1,
+                parent_id=parent.id,
+                parent_stage=call.step,
+                correlation_id=parent.root_correlation_id,
+            )
         )
-        return child

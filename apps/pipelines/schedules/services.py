@@ -117,20 +117,17 @@ def _start(pipeline: Pipeline, schedule: Schedule, due_at: datetime) -> Executio
         return None
     version = Version.objects.get(pipeline_id=pipeline.pk, number=pipeline.latest)
     told = {"type": "schedule", "scheduled_at": clock.rfc3339(due_at), "attempt": 1}
-    [execution] = starting.start(
-        [
-            Start(
-                pipeline_id=pipeline.pk,
-                version=version.number,
-                document=version.document,
-                created_by=schedule.created_by,
-                prefixes=tuple(schedule.prefixes),
-                trigger=msgspec.json.encode(told).decode(),
-                scheduled_at=due_at,
-            )
-        ]
+    return starting.start(
+        Start(
+            pipeline_id=pipeline.pk,
+            version=version.number,
+            document=version.document,
+            created_by=schedule.created_by,
+            prefixes=tuple(schedule.prefixes),
+            trigger=msgspec.json.encode(told).decode(),
+            scheduled_at=due_at,
+        )
     )
-    return execution
 
 
 def _due_after(schedule: Schedule, moment: datetime) -> datetime:

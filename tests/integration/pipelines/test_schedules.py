@@ -202,10 +202,10 @@ def test_the_trouble_of_one_is_not_that_of_all(clock, monkeypatch, caplog):
     clock.shift(60)
     start = starting.start
 
-    def stumble(requests: Any, **others: Any) -> Any:
-        if requests[0].pipeline_id == "p":
+    def stumble(request: Any) -> Any:
+        if request.pipeline_id == "p":
             raise RuntimeError("of its own")
-        return start(requests, **others)
+        return start(request)
 
     monkeypatch.setattr(starting, "start", stumble)
     sweeps.sweep()

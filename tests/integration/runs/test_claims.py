@@ -8,9 +8,9 @@ import pytest
 from django.db import connection, connections
 
 from apps.core import clock, ids, sql
-from apps.runs import scheduling, transitions
-from apps.runs.creation import insert_runs
+from apps.runs import scheduling, services, transitions
 from apps.runs.models import Run, RunEvent, Worker
+from apps.runs.services import RunSpec
 from apps.runs.states import RunState, WorkerState
 from tests.asserts import present
 from tests.factories import make_run, make_worker
@@ -170,12 +170,13 @@ def test_two_workers_at_once_never_get_the_same_run():
 
 def test_a_starving_run_is_looked_for_at_the_front_alone():
     """However many wait behind it: each claim of a worker that is partly busy asks."""
-    insert_runs(
-        [
-            Run(id=ids.uuid7(), executor="process", command=["true"], priority=number % 7, cpu=cpu)
+    services.add_runs(
+        requests=[
+            RunSpec(command=["true"], priority=number % 7, cpu=cpu)
             for number in range(scheduling.MOST_FRONT + 500)
             for cpu in (1, None)
-        ]
+        ],
+        owner="",
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE runs_run")
@@ -205,11 +206,9 @@ def test_a_starving_run_is_looked_for_at_the_front_alone():
 
 def test_a_claim_walks_the_index_however_many_wait():
     """Nothing is switched off: the planner must prefer it by itself, with a queue of thousands."""
-    insert_runs(
-        [
-            Run(id=ids.uuid7(), executor="process", command=["true"], priority=number % 7)
-            for number in range(3000)
-        ]
+    services.add_runs(
+        requests=[RunSpec(command=["true"], priority=number % 7) for number in range(3000)],
+        owner="",
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE runs_run")
