@@ -11,6 +11,7 @@ import msgspec
 from apps.core import clock
 from apps.core.api.parameters import Parameters
 from apps.core.dataplane import View, respond
+from apps.core.digits import read_digits
 from apps.core.errors import NotFound
 from apps.core.sse.frames import ERROR, Kind
 from apps.core.sse.stream import Step, StreamResponse, follow, nothing_more, response
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from apps.runs.models import Run, RunEvent
     from apps.topics.queries import Page, Stored
 
-_CURSOR = re.compile(r"\d{1,19}", re.ASCII)
 _POSITION = re.compile(r"(\d{1,9})-(\d{1,9})", re.ASCII)
 JSON = Any
 _encode = msgspec.json.encode
@@ -54,12 +54,13 @@ class FeedView(View):
         wait = query.number("wait", default=0, low=0, high=MAX_WAIT_SECONDS)
         if not topic:
             query.fail("topic", "is required")
-        if after is not None and not (_CURSOR.fullmatch(after) and int(after) <= topics.MAX_SEQ):
+        start = 0 if after is None else read_digits(after)
+        if start is None or start > topics.MAX_SEQ:
             query.fail("after", "is not a cursor of this feed")
+            start = 0
         query.finish()
         if not caller.sees(str(topic)):
             raise NotFound(f"no topic {topic}", topic=topic)
-        start = int(after or 0)
         page = await topics.read_feed(str(topic), start, limit, wait=wait)
         return respond(_feed_page(page, start, after or "0"))
 
@@ -188,8 +189,9 @@ class RunLogsView(View):
         number = query.integer("attempt", default=0, low=1, high=2**31 - 1)
         after = query.integer("after", default=0, low=0, high=FURTHEST)
         is_followed = query.boolean("follow")
-        resumed = request.headers.get("Last-Event-ID") if is_followed else None
-        if resumed and not (_CURSOR.fullmatch(resumed) and int(resumed) <= FURTHEST):
+        given = request.headers.get("Last-Event-ID") if is_followed else None
+        resumed = read_digits(given) if given else None
+        if given and (resumed is None or resumed > FURTHEST):
             query.fail("Last-Event-ID", "is not an id of this stream: a byte offset")
         query.finish()
         run = await _visible_run(run_id, caller)
@@ -202,8 +204,8 @@ class RunLogsView(View):
                 # An op's output is never taken for a page of ours.
                 headers={"X-Content-Type-Options": "nosniff"},
             )
-        if resumed:
-            after = int(resumed)
+        if resumed is not None:
+            after = resumed
             log = await queries.read_log_after(run_id, attempt, after)
             if log.has_ended and not log.content:
                 return nothing_more()
