@@ -305,6 +305,7 @@ UNFOLD = {
     "SITE_TITLE": "Gyoza",
     "SITE_HEADER": "Gyoza",
     "SHOW_HISTORY": False,
+    "SITE_DROPDOWN": [{"icon": "monitoring", "title": "Console", "link": "/console/"}],
     "STYLES": [
         lambda request: static("core/pieces.css"),
         lambda request: static("core/admin.css"),

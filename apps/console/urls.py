@@ -10,6 +10,7 @@ from apps.console.pipelines import views as pipeline_views
 from apps.console.runs import deeds as run_deeds
 from apps.console.runs import lists as run_lists
 from apps.console.runs import views as run_views
+from apps.console.runs import workers
 
 app_name = "console"
 
@@ -30,9 +31,12 @@ urlpatterns = [
     path("pipelines/<str:pipeline_id>", pipeline_views.PipelineView.as_view(), name="pipeline"),
     path("pipelines/<str:pipeline_id>/run", pipeline_deeds.RunView.as_view(), name="pipeline-run"),
     path(
-        "pipelines/<str:pipeline_id>/start/<str:deed>",
-        pipeline_deeds.TriggerView.as_view(),
+        "pipelines/<str:pipeline_id>/<path:deed>",
+        pipeline_deeds.StarterView.as_view(),
         name="pipeline-deed",
     ),
+    path("workers", workers.WorkerListView.as_view(), name="worker-list"),
+    path("workers/drain", workers.DrainView.as_view(), name="worker-drain"),
+    path("workers/resume", workers.ResumeView.as_view(), name="worker-resume"),
     path("<path:rest>", NothingHere.as_view()),
 ]

@@ -43,7 +43,7 @@ class RunView(Act):
         return HttpResponseRedirect(page) if page else refused
 
 
-class TriggerView(Act):
+class StarterView(Act):
     def post(self, request: HttpRequest, pipeline_id: str, deed: str) -> HttpResponseRedirect:
         """Do with a trigger or a schedule what a button says."""
         if deed not in _DEEDS:
@@ -87,13 +87,13 @@ def _resume_schedule(pipeline_id: str, caller: Caller) -> str:
 
 
 _DEEDS: dict[str, Callable[[str, Caller], str]] = {
-    "start": _start,
-    "stop": _stop,
-    "pause": _pause,
-    "resume": _resume,
-    "redrive": _redrive,
-    "pause-schedule": _pause_schedule,
-    "resume-schedule": _resume_schedule,
+    "trigger/start": _start,
+    "trigger/stop": _stop,
+    "trigger/pause": _pause,
+    "trigger/resume": _resume,
+    "trigger/redrive": _redrive,
+    "schedule/pause": _pause_schedule,
+    "schedule/resume": _resume_schedule,
 }
 
 

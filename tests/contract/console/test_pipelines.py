@@ -104,14 +104,14 @@ def test_an_execution_is_started(operator):
 
 def test_a_trigger_is_started_paused_resumed_and_stopped(operator):
     make(event="topic")
-    assert f'action="{LIST}/team.p/start/start"' in page(operator)
+    assert f'action="{LIST}/team.p/trigger/start"' in page(operator)
     for deed, is_started, is_paused in (
         ("start", True, False),
         ("pause", True, True),
         ("resume", True, False),
         ("stop", False, False),
     ):
-        assert 'class="success"' in press(operator, f"start/{deed}")
+        assert 'class="success"' in press(operator, f"trigger/{deed}")
         row = Trigger.objects.get(pk="team.p")
         assert (row.is_started, row.is_paused) == (is_started, is_paused), deed
         assert AuditEntry.objects.filter(action=f"trigger.{deed}").exists()
@@ -123,27 +123,27 @@ def test_dead_letters_are_shown_and_redriven(operator):
     letter = {"topic_id": 1, "topic": "topic", "seq": 7, "attempts": 1, "message": '{"data":"<b>"}'}
     DeadLetter.objects.create(pipeline_id="team.p", reason="loop", **letter)
     assert "{&quot;data&quot;:&quot;&lt;b&gt;&quot;}" in page(operator)
-    assert "Dead letters taken up again: 1." in press(operator, "start/redrive")
+    assert "Dead letters taken up again: 1." in press(operator, "trigger/redrive")
 
 
 def test_a_schedule_is_paused_and_resumed(operator):
     make(schedule="0 3 * * *")
-    press(operator, "start/pause-schedule")
+    press(operator, "schedule/pause")
     assert Schedule.objects.get(pk="team.p").is_paused
-    press(operator, "start/resume-schedule")
+    press(operator, "schedule/resume")
     assert not Schedule.objects.get(pk="team.p").is_paused
 
 
 def test_a_button_that_does_not_fit_is_told(operator):
     make()
-    assert 'class="error"' in press(operator, "start/pause")
-    assert 'class="error"' in press(operator, "start/pause-schedule")
-    assert operator.post(f"{LIST}/team.p/start/explode").status_code == 404
+    assert 'class="error"' in press(operator, "trigger/pause")
+    assert 'class="error"' in press(operator, "schedule/pause")
+    assert operator.post(f"{LIST}/team.p/trigger/explode").status_code == 404
 
 
 def test_who_may_only_look_sees_no_button_and_can_press_none(looker):
     make(event="topic", schedule="0 3 * * *")
     assert 'action="/console/' not in page(looker)
-    for deed in ("run", "start/start", "start/pause-schedule", "start/redrive"):
+    for deed in ("run", "trigger/start", "schedule/pause", "trigger/redrive"):
         assert looker.post(f"{LIST}/team.p/{deed}").status_code == 403
     assert not Trigger.objects.filter(is_started=True).exists()
