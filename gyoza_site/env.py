@@ -93,9 +93,11 @@ def integer(
     return _within(name, _read(name, "integer", default, sentence, _env.int), low, high)
 
 
-def seconds(name: str, default: float, sentence: str, *, low: float = 0) -> float:
-    """Read a duration in seconds, at least `low`."""
-    return _within(name, _read(name, "seconds", default, sentence, _env.float), low, None)
+def seconds(
+    name: str, default: float, sentence: str, *, low: float = 0, high: float | None = None
+) -> float:
+    """Read a duration in seconds within [low, high]."""
+    return _within(name, _read(name, "seconds", default, sentence, _env.float), low, high)
 
 
 def origins(name: str, sentence: str) -> list[str]:

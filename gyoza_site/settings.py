@@ -514,6 +514,16 @@ GYOZA_S3_BUCKET = env.text(
 )
 GYOZA_S3_ENDPOINT = env.text("GYOZA_S3_ENDPOINT", "", "URL of an S3 that is not Amazon's.")
 GYOZA_S3_REGION = env.text("GYOZA_S3_REGION", "", "Region of the bucket.")
+# A client waits for its answer meanwhile, and a thread with it: what botocore does by itself is five times a minute.
+GYOZA_S3_CONNECT_SECONDS = env.seconds(
+    "GYOZA_S3_CONNECT_SECONDS", 3, "How long a connection to the bucket may take.", low=0.1, high=60
+)
+GYOZA_S3_READ_SECONDS = env.seconds(
+    "GYOZA_S3_READ_SECONDS", 15, "How long the bucket may be silent.", low=0.1, high=300
+)
+GYOZA_S3_ATTEMPTS = env.integer(
+    "GYOZA_S3_ATTEMPTS", 3, "How often a request to the bucket is sent at most.", low=1, high=10
+)
 STORAGES: dict[str, dict[str, Any]] = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},

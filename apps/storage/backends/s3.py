@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from django.conf import settings
 from storages.backends.s3 import S3Storage
 
 if TYPE_CHECKING:
@@ -27,6 +29,11 @@ class Bucket(S3Storage):  # type: ignore[misc]
             "file_overwrite": True,
             "querystring_auth": True,
             "default_acl": None,
+            "client_config": Config(
+                connect_timeout=settings.GYOZA_S3_CONNECT_SECONDS,
+                read_timeout=settings.GYOZA_S3_READ_SECONDS,
+                retries={"mode": "standard", "total_max_attempts": settings.GYOZA_S3_ATTEMPTS},
+            ),
             # Ten threads with a part of 8 MiB each would be more than a web process has to spare.
             "transfer_config": TransferConfig(
                 multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, max_concurrency=2

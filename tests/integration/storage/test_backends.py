@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import os
 import random
+import socket
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -105,6 +107,34 @@ def test_a_bucket_that_is_away_is_told(execution, bucket, settings):
     Leftover.objects.update(due_at="2000-01-01T00:00:00Z")
     assert sweeps.sweep_leftovers() == 2
     assert names(bucket) == []
+
+
+def test_a_bucket_that_is_silent_is_asked_so_often_and_then_told(execution, bucket, settings):
+    put(f"{execution}/s/a", b"old")
+    settings.GYOZA_S3_READ_SECONDS = 0.1
+    settings.GYOZA_S3_ATTEMPTS = 2
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        options = {**settings.STORAGES["gyoza"]["OPTIONS"], "endpoint_url": place}
+        there = settings.STORAGES
+        settings.STORAGES = {**there, "gyoza": {**there["gyoza"], "OPTIONS": options}}
+        refused(get(f"{execution}/s/a"), 503, "unavailable")
+        silent.setblocking(False)
+        asked = 0
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                silent.accept()[0].close()
+                asked += 1
+        assert asked == 2
+    settings.STORAGES = there
+    assert get(f"{execution}/s/a").content == b"old"
+
+
+def test_what_a_bucket_may_take_is_set(bucket, settings):
+    backend: Any = storages[blobs.ALIAS]
+    config = backend.connection.meta.client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (3, 15)
+    assert config.retries["total_max_attempts"] == 3
 
 
 # --- files --------------------------------------------------------------------------------------
