@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
+from apps.console import topics
 from apps.console.executions import deeds, lists, views
 from apps.console.home import OverviewView
 from apps.console.page import NothingHere
@@ -38,5 +39,7 @@ urlpatterns = [
     path("workers", workers.WorkerListView.as_view(), name="worker-list"),
     path("workers/drain", workers.DrainView.as_view(), name="worker-drain"),
     path("workers/resume", workers.ResumeView.as_view(), name="worker-resume"),
+    path("topics", topics.TopicListView.as_view(), name="topic-list"),
+    path("topics/<path:topic>", topics.TopicView.as_view(), name="topic"),
     path("<path:rest>", NothingHere.as_view()),
 ]

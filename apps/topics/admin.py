@@ -3,13 +3,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
-from django.template.loader import render_to_string
 from unfold.decorators import action
 
 from apps.access.auth import person_of
-from apps.core import clock
 from apps.core.adminsite import AskingAdmin, may
-from apps.topics import config, predicates, queries, services
+from apps.topics import config, pages, predicates, services
 from apps.topics.forms import RetentionForm, TrimForm
 from apps.topics.models import Topic
 from apps.topics.queues.admin import QueueAdmin
@@ -18,18 +16,8 @@ from apps.topics.routers.admin import RouterAdmin
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
-    from apps.topics.queries import Stored
-
 # Django looks for an app's admin pages here.
 __all__ = ["QueueAdmin", "RouterAdmin", "TopicAdmin"]
-
-# What a page shows of the end of a log.
-LAST_RECORDS = 20
-
-
-def _table(records: list[Stored]) -> str:
-    rows = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records[::-1]]
-    return render_to_string("topics/admin_records.html", {"rows": rows})
 
 
 def _config(topic: Topic) -> dict[str, Any]:
@@ -76,13 +64,11 @@ class TopicAdmin(AskingAdmin):
     ) -> Topic | None:
         """Return a topic as every reader sees it: the read of its last records has settled it."""
         topic: Topic | None = super().get_object(request, object_id, from_field)
-        if topic is None:
+        shown = None if topic is None else pages.settled(topic)
+        if shown is None:
             return None
-        page = queries.read_after(topic.name, max(0, topic.head - LAST_RECORDS), LAST_RECORDS)
-        topic = super().get_object(request, object_id, from_field)
-        if topic is not None:
-            topic.__dict__["_last_records"] = _table(page.records if page else [])
-        return topic
+        shown.row.__dict__["_last_records"] = shown.records
+        return shown.row
 
     @action(description="Change retention", url_path="retention", permissions=["configure"])  # type: ignore[untyped-decorator]
     def change_retention(self, request: HttpRequest, object_id: str) -> HttpResponse:
@@ -135,9 +121,7 @@ class TopicAdmin(AskingAdmin):
 
     @admin.display(description="last write", ordering="last_write_ts")
     def last_write(self, topic: Topic) -> str | None:
-        if topic.last_write_ts is None:
-            return None
-        return clock.rfc3339_of_milliseconds(topic.last_write_ts)
+        return pages.last_write(topic)
 
     @admin.display(description="newest first")
     def last_records(self, topic: Topic) -> str:

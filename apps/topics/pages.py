@@ -1,0 +1,62 @@
+"""What pages for people show of topics: the admin's and the console's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.template.loader import render_to_string
+
+from apps.core import clock
+from apps.core.api.pagination import cut
+from apps.core.errors import NotFound
+from apps.topics import queries
+from apps.topics.models import Topic
+from apps.topics.names import can_be_looked_up
+
+if TYPE_CHECKING:
+    from django.utils.safestring import SafeString
+
+# What a page shows of the end of a log.
+LAST_RECORDS = 20
+
+
+class ShownTopic(NamedTuple):
+    """A topic as every reader sees it, and its last records as a table."""
+
+    row: Topic
+    records: SafeString
+
+    @property
+    def last_write(self) -> str | None:
+        """Say when it was last written to."""
+        return last_write(self.row)
+
+
+def last_write(row: Topic) -> str | None:
+    """Say when a topic was last written to."""
+    return None if row.last_write_ts is None else clock.rfc3339_of_milliseconds(row.last_write_ts)
+
+
+def topic(name: str) -> ShownTopic:
+    """Return a topic with its last records. Raises NotFound."""
+    found = Topic.objects.filter(name=name).first() if can_be_looked_up(name) else None
+    shown = None if found is None else settled(found)
+    if shown is None:
+        raise NotFound(f"there is no topic {name}", topic=name)
+    return shown
+
+
+def settled(row: Topic) -> ShownTopic | None:
+    """Return a topic after its last records were read, which has settled it; None if it is gone by now."""
+    page = queries.read_after(row.name, max(0, row.head - LAST_RECORDS), LAST_RECORDS)
+    fresh = Topic.objects.filter(pk=row.pk).first()
+    records = page.records if page else []
+    rows = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records[::-1]]
+    shown = render_to_string("topics/records.html", {"rows": rows})
+    return None if fresh is None else ShownTopic(fresh, shown)
+
+
+def listed(*, prefix: str, after: str, limit: int) -> tuple[list[Topic], bool]:
+    """Return topics by name, and whether there are more. Their figures are those of their last use."""
+    rows = Topic.objects.filter(name__startswith=prefix, name__gt=after)
+    return cut(list(rows.order_by("name")[: limit + 1]), limit)
