@@ -11,4 +11,4 @@ class RunsConfig(AppConfig):
         from apps.runs import queries
         from apps.storage import services as storage
 
-        storage.register_runs(execution_of=queries.execution_of)
+        storage.register_runs(executions_of=queries.executions_of)

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Q
 
 from apps.core import clock, sql
-from apps.core.errors import NotFound, Unauthorized
+from apps.core.errors import GyozaError, NotFound, Unauthorized
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState, WorkerState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from uuid import UUID
 
     from apps.access.auth import Caller
@@ -29,23 +29,40 @@ LOG_BYTES = 256 * 1024
 # For how long a lost worker is listed.
 REMEMBERED = timedelta(days=1)
 
+_ENDED = "the run token has ended with its attempt"
+
 
 def get_run(*, run_id: UUID, caller: Caller) -> Run:
     """Return a run the caller may see. Raises NotFound, and Unauthorized for an op whose attempt has ended."""
     run = _visible_to(caller).filter(pk=run_id).first()
     if run is None:
-        raise NotFound(f"no run {run_id}", run_id=str(run_id))
-    is_held = RunState(run.state) in HOLDS_RESOURCES
-    if caller.attempt is not None and not (is_held and run.current_attempt == caller.attempt):
-        raise Unauthorized("the run token has ended with its attempt")
+        raise _no_run(run_id)
+    if not _may_call(run, caller):
+        raise Unauthorized(_ENDED)
     return run
 
 
-def execution_of(caller: Caller) -> UUID | None:
-    """Return the execution of the run whose token is shown. Raises NotFound, Unauthorized."""
-    return (
-        None if caller.run_id is None else get_run(run_id=caller.run_id, caller=caller).execution_id
-    )
+def executions_of(callers: Collection[Caller]) -> dict[Caller, UUID | GyozaError | None]:
+    """Return the execution of each run whose token is shown, or what it is refused for, as `get_run` does; in one query."""
+    runs = Run.objects.in_bulk({caller.run_id for caller in callers})
+    found: dict[Caller, UUID | GyozaError | None] = {}
+    for caller in callers:
+        run = runs.get(caller.run_id)
+        if run is None:
+            found[caller] = _no_run(caller.run_id)
+        else:
+            found[caller] = run.execution_id if _may_call(run, caller) else Unauthorized(_ENDED)
+    return found
+
+
+def _no_run(run_id: UUID | None) -> NotFound:
+    return NotFound(f"no run {run_id}", run_id=str(run_id))
+
+
+def _may_call(run: Run, caller: Caller) -> bool:
+    """Say whether the caller is no op, or that of the live attempt."""
+    is_held = RunState(run.state) in HOLDS_RESOURCES
+    return caller.attempt is None or (is_held and run.current_attempt == caller.attempt)
 
 
 def timeline(run: Run, *, attempt: int, after: int = -1) -> list[RunEvent]:

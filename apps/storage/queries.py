@@ -71,12 +71,12 @@ def get_space_to_change(*, named: str, caller: Caller) -> Space:
     return found
 
 
-def own_executions(asked: Iterable[tuple[str, Caller]]) -> dict[Caller, UUID | GyozaError | None]:
+def own_executions(
+    asked: Iterable[tuple[str, Caller]],
+) -> Mapping[Caller, UUID | GyozaError | None]:
     """Return which execution the ops among some callers belong to, or why it isn't told."""
-    return {
-        caller: _own_execution(caller)
-        for caller in {caller for _, caller in asked if is_op(caller)}
-    }
+    ops = {caller for _, caller in asked if is_op(caller)}
+    return attempts.executions_of(ops) if ops else {}
 
 
 def is_op(caller: Caller) -> bool:
@@ -109,13 +109,6 @@ def spaces_to_change(
         if space.tag is not None:
             known[space.tag] = space
     return [_to_change(named, caller, own.get(caller), known) for named, caller in asked]
-
-
-def _own_execution(caller: Caller) -> UUID | GyozaError | None:
-    try:
-        return attempts.execution_of(caller)
-    except GyozaError as exc:
-        return exc
 
 
 def _to_change(

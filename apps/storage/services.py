@@ -5,7 +5,9 @@ Lock order: execution → space → event clock → topic.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from django.db import transaction
@@ -17,16 +19,17 @@ from apps.storage.errors import ObjectNotFound
 from apps.storage.incoming import Incoming
 from apps.storage.models import Object, Space
 from apps.storage.writes import ledger
-from apps.storage.writes.uploads import discard, upload, upload_bytes
+from apps.storage.writes.uploads import InMemory, discard, upload, upload_bytes
 from apps.storage.writes.wanted import UNCONDITIONAL, Attachment, Condition, NewObject, Uploaded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from uuid import UUID
 
     from apps.access.auth import Caller
-    from apps.storage.attempts import ExecutionOf
+    from apps.storage.attempts import ExecutionsOf
     from apps.storage.keys import Key
+    from apps.storage.writes.uploads import Content
 
 __all__ = [
     "Condition",
@@ -40,7 +43,7 @@ __all__ = [
     "discard",
     "expect_write",
     "file_of_stage",
-    "incoming",
+    "gathered",
     "let_read",
     "open_spaces",
     "put_object",
@@ -61,9 +64,9 @@ class NewSpace:
     correlation_id: str = ""
 
 
-def register_runs(*, execution_of: ExecutionOf) -> None:
-    """Have somebody who knows runs asked from now on which execution the token of a run stands for; at start."""
-    attempts.register(execution_of)
+def register_runs(*, executions_of: ExecutionsOf) -> None:
+    """Have somebody who knows runs asked from now on which executions the tokens of runs stand for; at start."""
+    attempts.register(executions_of)
 
 
 # --- spaces -------------------------------------------------------------------------------------
@@ -122,9 +125,20 @@ def expect_write(*, key: Key, caller: Caller, length: int, only_if: Condition) -
     ledger.require_room(space, existing, length)
 
 
-def incoming() -> Incoming:
-    """Return an empty file of this machine for content on its way in; to be closed. Raises OutOfRoom, Unavailable."""
-    return Incoming()
+@contextmanager
+def gathered(pieces: Iterator[bytes]) -> Iterator[Content]:
+    """Lend content that comes in pieces: in memory if it is only one, else in a file of this machine.
+
+    Raises TooLarge, OutOfRoom, Unavailable.
+    """
+    first, second = next(pieces, b""), next(pieces, None)
+    if second is None:
+        yield InMemory(first)
+        return
+    with Incoming() as content:
+        for piece in chain((first, second), pieces):
+            content.add(piece)
+        yield content
 
 
 def file_of_stage(*, stage: str, path: str, run_id: UUID | None) -> NewObject:
@@ -141,7 +155,7 @@ def put_object(
     *,
     execution_id: UUID,
     new: NewObject,
-    content: Incoming,
+    content: Content,
     first: Callable[[], None] | None = None,
 ) -> tuple[Object, bool]:
     """Store an object, durable on return, and say whether it is a new one; a crash leaves the old one or the new one.

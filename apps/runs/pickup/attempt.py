@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -210,9 +211,8 @@ class Pickup:
         if not (is_last or files.is_closed(found.file)):
             return False
         new = storage.file_of_stage(stage=self._stage, path=found.path, run_id=self._claim.run_id)
-        with storage.incoming() as content:
-            while piece := os.read(found.file, _PIECE_BYTES):
-                content.add(piece)
+        pieces = iter(partial(os.read, found.file, _PIECE_BYTES), b"")
+        with storage.gathered(pieces) as content:
             if not is_last and not (
                 files.Stamp.of(found.file) == found.stamp and files.is_closed(found.file)
             ):

@@ -25,7 +25,7 @@ from apps.storage.writes.wanted import Attachment
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from uuid import UUID
 
     from apps.access.auth import Caller
@@ -86,7 +86,7 @@ async def _attach(wanted: Attachment) -> Attached:
 async def announce(asked: Sequence[tuple[Key, Caller, int]]) -> Sequence[Announced | Exception]:
     """Admit writes of so many bytes, and list the blobs of those that are admitted."""
     named = [(key.execution, caller) for key, caller, _ in asked]
-    own = {}
+    own: Mapping[Caller, UUID | GyozaError | None] = {}
     if any(queries.is_op(caller) for _, caller in named):
         own = await in_own_thread(queries.own_executions, named)
     async with asyncdb.connection() as conn:

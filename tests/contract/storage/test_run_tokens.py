@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -10,10 +11,14 @@ import pytest
 from apps.access import services as access
 from apps.runs.models import Run
 from apps.runs.states import RunState
+from tests import aio
 from tests.contract.storage.conftest import refused
 from tests.factories import make_run, make_worker
-from tests.object_client import OBJECTS, call, get, put
+from tests.object_client import OBJECTS, call, get, put, send
 from tests.object_writer import close_spaces
+
+if TYPE_CHECKING:
+    from tests.object_client import Answer
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,3 +77,33 @@ def test_a_run_without_an_execution_has_no_storage(execution, owner):
     lone = make_run(RunState.RUNNING, worker=make_worker())
     answer = put(f"{execution}/s/a", authorization=f"Bearer {token_of(lone)}")
     refused(answer, 404, "execution_not_found")
+
+
+def test_runs_that_write_together_are_told_apart(opened, owner):
+    executions = [opened() for _ in range(4)]
+    worker = make_worker()
+    runs = [
+        make_run(RunState.RUNNING, worker=worker, execution_id=UUID(one), step="s")
+        for one in executions
+    ]
+    tokens = [token_of(one) for one in runs]
+    Run.objects.filter(pk=runs[3].pk).update(current_attempt=2)
+
+    async def scene() -> list[Answer]:
+        wanted = [
+            (executions[0], tokens[0]),
+            (executions[1], tokens[1]),
+            (executions[1], tokens[2]),
+            (executions[3], tokens[3]),
+        ]
+        return await asyncio.gather(
+            *(
+                send("PUT", f"{OBJECTS}/{execution}/s/{n}", b"x", authorization=f"Bearer {token}")
+                for n, (execution, token) in enumerate(wanted)
+            )
+        )
+
+    answers = aio.run(scene())
+    assert [answer.status for answer in answers] == [201, 201, 404, 401]
+    told = [answer.json().get("run_id") for answer in answers]
+    assert told == [str(runs[0].id), str(runs[1].id), None, None]

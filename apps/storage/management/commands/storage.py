@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,6 @@ from django.core.management.base import BaseCommand, CommandError
 from apps.access.auth import COMMAND_LINE
 from apps.core.errors import GyozaError
 from apps.storage import blobs, keys, listing, queries, services, sweeps, wire
-from apps.storage.incoming import Incoming
 from apps.storage.keys import Key
 from apps.storage.services import NewObject
 
@@ -85,12 +86,10 @@ class Command(BaseCommand):
             stage=keys.split(wanted.name, stage)[0],
             content_type=type or keys.type_of(wanted.name),
         )
-        with Incoming() as content:
-            if file == "-":
-                _fill(content, sys.stdin.buffer)
-            else:
-                with Path(file).open("rb") as source:
-                    _fill(content, source)
+        with (
+            nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as source,
+            services.gathered(iter(partial(source.read, _PIECE_BYTES), b"")) as content,
+        ):
             stored = services.put_object(execution_id=space.pk, new=new, content=content)[0]
         self.stdout.write(_as_line(stored))
 
@@ -106,11 +105,6 @@ def _key(text: str) -> Key:
     execution, _, name = text.partition("/")
     keys.check_name(name)
     return Key(execution, name)
-
-
-def _fill(content: Incoming, source: Any) -> None:
-    while piece := source.read(_PIECE_BYTES):
-        content.add(piece)
 
 
 def _as_line(one: Any) -> str:
