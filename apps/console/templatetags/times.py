@@ -17,7 +17,16 @@ def took(began: datetime | None, ended: datetime | None) -> str:
     """Say how long something has lasted, up to now if it goes on; nothing if it has not begun."""
     if began is None:
         return ""
-    seconds = max(((ended or clock.now()) - began).total_seconds(), 0)
+    return _spoken(max(((ended or clock.now()) - began).total_seconds(), 0))
+
+
+@register.filter
+def lasting(milliseconds: int) -> str:
+    """Say how long so many milliseconds are."""
+    return _spoken(milliseconds / 1000)
+
+
+def _spoken(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
     minutes, rest = divmod(int(seconds), 60)
