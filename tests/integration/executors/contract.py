@@ -439,7 +439,7 @@ class SupervisedContract(Contract):
     def test_an_op_that_removes_its_directory_is_told_so(self, how, code):
         outcome, handle = self.run("vacate", inputs={"how": how, "code": code})
         assert not outcome.lost
-        assert outcome.exit_code == code
+        assert outcome.exit_code == code, outcome
         assert "the op removed the directory of its attempt" in outcome.error
         assert not code or "after" in outcome.error
         self.restart()
