@@ -6,7 +6,7 @@ They work under the slim handler, under Django's own and under its test client a
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -24,7 +24,7 @@ from apps.core.errors import (
     UnsupportedMediaType,
 )
 from apps.core.slim import Answer, SlimRequest
-from apps.core.sse import connections
+from apps.core.sse import connections, vouching
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Mapping
@@ -117,10 +117,11 @@ class View:
             if self.named is not None and not caller.sees(path[self.named]):
                 raise Forbidden("this name is not within the key's prefixes")
             response = await self._called(handler)(request, caller, **path)
-        # The last of all checks (topics v0 §17.3, §18.10).
-        # What was opened without a key ends with the first one, but not what a person or a run has opened.
-        ends = caller.run_id is None and caller.user_id is None
-        connections.admit(response, caller.key_id, ends_with_key=ends)
+        # The last of all checks (topics v0 §17.3, §18.10). What nobody has opened ends with the first key.
+        ends_with_key = caller.run_id is None and caller.user_id is None
+        connections.admit(response, caller.key_id, ends_with_key=ends_with_key)
+        if caller.user_id is not None:
+            vouching.ask_again(response, partial(self.identify, request))
         return response
 
     async def identify(self, request: HttpRequest) -> Caller:

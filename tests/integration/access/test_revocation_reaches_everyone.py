@@ -10,7 +10,7 @@ from django.test import Client
 from apps.access import auth, keyring, services
 from apps.core import lifespan
 from apps.core.errors import Unauthorized
-from apps.core.sse import connections, hub
+from apps.core.sse import connections, hub, vouching
 from apps.core.sse.subscription import Subscription
 from apps.core.threads import in_thread
 from apps.runs import transitions
@@ -20,6 +20,8 @@ from tests.cast import make_key
 from tests.factories import make_run
 
 if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
     from apps.access.caller import Caller
     from apps.runs.models import Run
 
@@ -115,13 +117,19 @@ def test_the_first_key_ends_what_was_opened_without_one(redis):
     aio.run(story())
 
 
-def test_a_stream_of_the_staff_outlives_keys(redis, admin_user):
+def session_of(user: User) -> tuple[Client, str]:
+    """Log somebody in; return his browser, and the cookie as it sends it."""
+    browser = Client()
+    browser.force_login(user)
+    name = settings.SESSION_COOKIE_NAME
+    return browser, f"{name}={browser.cookies[name].value}"
+
+
+def test_a_stream_of_the_staff_outlives_keys(redis, admin_user, monkeypatch):
+    monkeypatch.setattr(vouching, "LOOK_SECONDS", 0)
     make_key("mine", "read")
     run = make_run()
-    browser = Client()
-    browser.force_login(admin_user)
-    name = settings.SESSION_COOKIE_NAME
-    cookie = f"{name}={browser.cookies[name].value}"
+    _, cookie = session_of(admin_user)
 
     async def story() -> None:
         async with opened(f"/runs/{run.id}/stream", cookie=cookie) as ours:
@@ -132,6 +140,30 @@ def test_a_stream_of_the_staff_outlives_keys(redis, admin_user):
             await in_thread(keyring.load)
             await in_thread(_cancel, run)
             assert [frame.data["type"] for frame in await ours.frames()] == ["CANCELLED"]
+        await hub.current().close()
+
+    aio.run(story())
+
+
+@pytest.mark.parametrize("how", ["logged out", "left the staff"])
+def test_a_stream_of_the_staff_ends_with_its_session(redis, admin_user, monkeypatch, how):
+    monkeypatch.setattr(vouching, "LOOK_SECONDS", 0)
+    make_key("mine", "read")
+    run = make_run()
+    browser, cookie = session_of(admin_user)
+
+    def leave() -> None:
+        if how == "logged out":
+            browser.logout()
+        else:
+            admin_user.is_staff = False
+            admin_user.save()
+
+    async def story() -> None:
+        async with opened(f"/runs/{run.id}/stream", cookie=cookie) as ours:
+            await ours.next_frame()
+            await in_thread(leave)
+            assert await ours.frames() == []
         await hub.current().close()
 
     aio.run(story())
