@@ -53,6 +53,8 @@ def advance_all(
 ) -> Advanced:
     """Do as `advance_execution` for these executions and for at most `due` that are due, in one transaction.
 
+    The caller settles those that have ended.
+
     If one stumbles they are advanced one by one, so that it does not keep back the others. `send` sees to errands.
     """
     ids: list[UUID] = []
@@ -175,7 +177,7 @@ def _advance_together(
     to do after it.
     """
     left: list[_Left] = []
-    with transitions.locked_all(told, due=due) as together:
+    with transitions.locked_all(told, due=due, settles=ended is not None) as together:
         ids += [moves.execution.id for moves in together]
         ready = []
         for moves in together:

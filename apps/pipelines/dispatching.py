@@ -29,9 +29,8 @@ from apps.pipelines import (
     starting,
 )
 from apps.pipelines.conditions import Condition
-from apps.pipelines.models import Execution, Pipeline, Trigger
+from apps.pipelines.models import Pipeline, Trigger
 from apps.pipelines.starting import Start
-from apps.pipelines.states import ExecutionStatus
 from apps.topics import queries as topics
 from apps.topics import services as topic_services
 
@@ -190,7 +189,9 @@ class _Dispatch:
     def run(self) -> Turn:
         trigger = self.trigger
         trigger.wake_at = None
-        head = topics.find_head(trigger.topic)
+        # What it may start is counted under its lock.
+        room = queries.read_room(trigger)
+        head = room.head
         if head is None or head.topic_id != trigger.topic_id or trigger.position is None:
             # After the start a topic that appears is new: all of it is for this trigger.
             pin(trigger, start="earliest")
@@ -198,8 +199,8 @@ class _Dispatch:
             return Turn()
         if head is not None and head.largest:
             self.page = min(PAGE, max(1, MOST_BYTES // head.largest))
-        room = self._room()
-        more = room > 0 and self._take(room)
+        places = self._places(room.under_way)
+        more = places > 0 and self._take(places)
         records = deadletters.keep(trigger, self.letters)
         return Turn(self._begin(records), records, more=more and trigger.wake_at is None)
 
@@ -219,15 +220,12 @@ class _Dispatch:
 
     # --- how much -----------------------------------------------------------------------------
 
-    def _room(self) -> int:
+    def _places(self, under_way: int) -> int:
         """Return how many executions may be started now."""
-        trigger, rules = self.trigger, self.rules
-        under_way = Execution.objects.filter(
-            pipeline_id=trigger.pipeline_id, source=trigger, status=ExecutionStatus.RUNNING
-        ).count()
+        rules = self.rules
         most = rules.max_concurrency * (AHEAD if rules.key is not None else 1)
-        room = most - under_way
-        return room if rules.rate_limit is None else min(room, self._left_in_window())
+        places = most - under_way
+        return places if rules.rate_limit is None else min(places, self._left_in_window())
 
     def _left_in_window(self) -> int:
         """Return how many the rate limit still allows; if none, note when it will."""

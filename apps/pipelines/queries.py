@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from django.db.models import Count, OuterRef, Q, Subquery
+import msgspec
+from django.db.models import Count, Q
 
+from apps.core import sql
 from apps.core.api.pagination import cut
 from apps.core.digits import read_digits
 from apps.core.errors import NotFound
@@ -17,6 +19,7 @@ from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigge
 from apps.pipelines.states import StageStatus
 from apps.runs.models import Run, Worker
 from apps.runs.states import WorkerState
+from apps.topics import queries as topics
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -76,12 +79,34 @@ class Listening:
 
 def lock_listening(pipeline_id: str) -> Listening | None:
     """Lock a trigger that takes messages; None if it does not, or if another dispatcher is at it."""
-    version = Version.objects.filter(pipeline_id=pipeline_id, number=OuterRef("version"))
-    rows: QuerySet[Any] = Trigger.objects.select_for_update(
-        no_key=True, skip_locked=True, of=("self",)
-    ).annotate(document=Subquery(version.values("document")))
-    row = rows.filter(pk=pipeline_id, is_started=True, is_paused=False).first()
-    return None if row is None else Listening(row, row.document)
+    rows = sql.run_bound("pipelines/lock_listening", pipeline_id=pipeline_id).rows
+    if not rows:
+        return None
+    document = rows[0].pop("document")
+    # Django's connection leaves jsonb as text.
+    conditions = msgspec.json.decode(rows[0].pop("conditions"))
+    trigger = Trigger(**rows[0], conditions=conditions)
+    trigger._state.adding = False
+    return Listening(trigger, document)
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What a trigger's turn begins from: how many of its executions are under way, and where its topic stands."""
+
+    under_way: int
+    head: topics.Head | None
+
+
+def read_room(trigger: Trigger) -> Room:
+    """Return what a turn of a locked trigger begins from."""
+    [row] = sql.run_bound(
+        "pipelines/read_room", pipeline_id=trigger.pipeline_id, topic=trigger.topic
+    ).rows
+    head = None
+    if row["topic_id"] is not None:
+        head = topics.Head(row["topic_id"], row["head"], row["largest"])
+    return Room(row["under_way"], head)
 
 
 def versions_of(pipeline: Pipeline) -> list[Version]:

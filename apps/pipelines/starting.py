@@ -119,7 +119,8 @@ def store(together: Sequence[Moves]) -> None:
         raise TagTaken(f"an execution has the tag {first.tag}", tag=first.tag) from exc
     if any(moves.execution.is_queued for moves in together):
         release_queued(first.pipeline_id)
-    nudge_on_commit(ADVANCE_TASK)
+    if any(moves.execution.wake_at is not None for moves in together):
+        nudge_on_commit(ADVANCE_TASK)
 
 
 def release_queued(pipeline_id: str) -> int:
@@ -130,15 +131,13 @@ def release_queued(pipeline_id: str) -> int:
     """
     with transaction.atomic(savepoint=False):
         # One at a time per pipeline: two that count at once would both see the same room.
-        Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
-        under_way = Execution.objects.filter(
-            pipeline_id=pipeline_id, status=ExecutionStatus.RUNNING
-        ).defer("document", "trigger", "inputs", "outputs")
-        queued = list(
-            under_way.filter(is_queued=True)
-            .order_by("id")
-            .values_list("id", "source_id", "source_key")[:_LOOK_AHEAD]
+        pipeline = Pipeline.objects.select_for_update(no_key=True).filter(pk=pipeline_id)
+        list(pipeline.values_list("pk"))
+        waiting = Execution.objects.filter(
+            pipeline_id=pipeline_id, status=ExecutionStatus.RUNNING, is_queued=True
         )
+        columns = ("id", "source_id", "source_key")
+        queued = list(waiting.order_by("id").values_list(*columns)[:_LOOK_AHEAD])
         if not queued:
             return 0
         room = _Room(pipeline_id)

@@ -212,10 +212,13 @@ def locked(execution_id: UUID) -> Iterator[Moves]:
 
 
 @contextmanager
-def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[list[Moves]]:
+def locked_all(
+    execution_ids: Collection[UUID], *, due: int = 0, settles: bool = False
+) -> Iterator[list[Moves]]:
     """Do as `locked` for several executions, and for at most `due` that are due and nobody else is at.
 
-    Those that are gone are missing. Raises topics' Refused if a message has no room; then nothing is written.
+    Those that are gone are missing. A caller that settles what has ended himself needs nobody woken for it. Raises topics'
+    Refused if a message has no room; then nothing is written.
     """
     with transaction.atomic():
         # Waits for the ones it was told of, in one order; never for those that are merely due.
@@ -227,6 +230,8 @@ def locked_all(execution_ids: Collection[UUID], *, due: int = 0) -> Iterator[lis
         together = [Moves(execution) for execution in found.values()]
         yield together
         _write([moves for moves in together if moves.has_changed])
+        if not settles and any(moves.has_ended for moves in together):
+            nudge_on_commit(ADVANCE_TASK)
 
 
 def wake(execution_ids: Collection[UUID]) -> None:
@@ -260,8 +265,6 @@ def _write(together: Sequence[Moves]) -> None:
             outputs["seq"] = seq
     if messages:
         _write_rows(together)
-    if any(moves.has_ended for moves in together):
-        nudge_on_commit(ADVANCE_TASK)
 
 
 def _close_spaces(together: Sequence[Moves]) -> None:
