@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from django.contrib import messages
 from django.contrib.auth.views import redirect_to_login
@@ -80,9 +81,14 @@ class RootView(View):
 
 
 class NothingHere(Page):
-    """Any other path below the console's."""
+    """Any other path below the console's; one that ends in a slash may be there without it."""
 
     def get(self, request: HttpRequest, **_: str) -> HttpResponse:
+        if request.path.endswith("/"):
+            query = request.META["QUERY_STRING"]
+            return HttpResponseRedirect(
+                quote(request.path.rstrip("/")) + (f"?{query}" if query else "")
+            )
         return render(
             request,
             "console/refused.html",

@@ -49,6 +49,13 @@ def test_the_login_leads_on(login, page, django_user_model):
     assert (answer.status_code, answer["Location"]) == (302, page)
 
 
+def test_a_slash_too_many_leads_to_the_page(operator):
+    answer = operator.get("/console/executions/?tag=a%20b")
+    assert (answer.status_code, answer["Location"]) == (302, "/console/executions?tag=a%20b")
+    assert operator.get("/console/executions/?tag=a", follow=True).status_code == 200
+    assert operator.get("/console//evil.example//")["Location"] == "/console//evil.example"
+
+
 def test_the_first_page_is_the_overview(operator):
     assert "<h1>Overview</h1>" in operator.get("/console/").content.decode()
 
