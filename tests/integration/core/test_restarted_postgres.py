@@ -42,6 +42,8 @@ def in_threads(number: int, all_connected: threading.Barrier | None = None) -> l
                 told.append(cursor.fetchone())
         except Exception as exc:
             told.append(exc)
+            if all_connected:
+                all_connected.abort()  # the others would wait for ever
         finally:
             connection.close()
 
@@ -56,6 +58,7 @@ def in_threads(number: int, all_connected: threading.Barrier | None = None) -> l
 
 
 def test_the_first_to_ask_django_is_answered():
+    connection.ensure_connection()  # none of the others'
     assert in_threads(DEAD, threading.Barrier(DEAD)) == [(1,)] * DEAD
     assert end_others() >= DEAD
     assert in_threads(3) == [(1,)] * 3
@@ -67,6 +70,8 @@ def test_the_first_to_ask_in_the_event_loop_is_answered():
             if all_connected:
                 await all_connected.wait()
             return await (await lent.execute("SELECT 1")).fetchone()
+
+    connection.close()  # it would be ended with the others
 
     async def scene() -> None:
         barrier = asyncio.Barrier(DEAD)
