@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -10,6 +11,7 @@ from django.contrib.staticfiles import finders
 from django.test import Client
 
 from apps.access.models import AuditEntry
+from apps.console.urls import urlpatterns
 from apps.core.contentpolicy import HEADER, POLICY
 from tests.contract.console.conftest import start
 from tests.factories import make_run
@@ -30,6 +32,19 @@ def test_whoever_is_not_logged_in_is_led_to_the_login_and_back(path):
     answer = Client().get(path)
     assert answer.status_code == 302
     assert answer["Location"] == f"/admin/login/?next={quote(path)}"
+
+
+@pytest.mark.parametrize("pattern", urlpatterns, ids=lambda pattern: str(pattern.pattern))
+def test_every_path_asks_for_the_login(pattern):
+    """Whatever it is, and by whatever method."""
+    path = f"/console/{pattern.pattern}"
+    for kind, value in (("uuid:run_id", str(uuid4())), ("path:deed", "trigger/stop")):
+        path = path.replace(f"<{kind}>", value)
+    path = re.sub(r"<\w+:\w+>", "one", path)
+    for method in ("get", "post", "put", "delete"):
+        answer = getattr(Client(), method)(path)
+        assert answer.status_code == 302, path
+        assert answer["Location"].startswith("/admin/login/?next="), path
 
 
 def test_who_is_not_of_the_staff_is_led_to_the_login(outsider):
