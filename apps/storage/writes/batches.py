@@ -1,6 +1,7 @@
-"""Group commit: calls that arrive while one is under way go together into the next.
+"""Group commit: calls that arrive while one is under way go together into the next; one is under way at a time.
 
-Nobody waits on purpose: the first one starts at once, and one is under way at a time.
+A batch waits for calls that are about to come, if their callers have said so, and no longer than it may. Else the first
+starts at once.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import contextmanager
 from contextvars import Context
 from itertools import islice
 from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
     from typing import TypeAlias
 
 log = logging.getLogger(__name__)
@@ -32,26 +34,48 @@ class Batches(Generic[T, R]):
     `work` says of each item what it came to, or returns what is to be raised for it.
     """
 
-    def __init__(self, work: Work[T, R], *, most: int) -> None:
+    def __init__(self, work: Work[T, R], *, most: int, patience: float = 0) -> None:
         self._work = work
         self._most = most
+        self._patience = patience
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, _Line[T, R]] = WeakKeyDictionary()
+
+    @contextmanager
+    def expected(self) -> Iterator[None]:
+        """Say that a call comes when this ends, if nothing is in its way: a batch that would begin now waits for it."""
+        line = self._line()
+        line.expect(1)
+        try:
+            yield
+        finally:
+            line.expect(-1)
 
     async def call(self, item: T) -> R:
         """Return what came of an item; if the caller is cancelled, it is worked on all the same."""
+        return await self._line().submit(item)
+
+    def _line(self) -> _Line[T, R]:
         loop = asyncio.get_running_loop()
         line = self._lines.get(loop)
         if line is None:
-            line = self._lines[loop] = _Line(self._work, self._most)
-        return await line.submit(item)
+            line = self._lines[loop] = _Line(self._work, self._most, self._patience)
+        return line
 
 
 class _Line(Generic[T, R]):
-    def __init__(self, work: Work[T, R], most: int) -> None:
+    def __init__(self, work: Work[T, R], most: int, patience: float) -> None:
         self._work = work
         self._most = most
+        self._patience = patience
+        self._expected = 0
+        self._all_here: asyncio.Future[None] | None = None
         self._waiting: deque[tuple[T, asyncio.Future[R]]] = deque()
         self._under_way: asyncio.Task[None] | None = None
+
+    def expect(self, more: int) -> None:
+        self._expected += more
+        if not self._expected:
+            self._go_on()
 
     def submit(self, item: T) -> asyncio.Future[R]:
         loop = asyncio.get_running_loop()
@@ -66,12 +90,28 @@ class _Line(Generic[T, R]):
     async def _run(self) -> None:
         try:
             while self._waiting:
+                if self._expected:
+                    await self._wait_for_all()
                 batch = list(islice(self._waiting, self._most))
                 for _ in batch:
                     self._waiting.popleft()
                 await self._work_on(batch)
         finally:
             self._under_way = None
+
+    async def _wait_for_all(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._all_here = loop.create_future()
+        timer = loop.call_later(self._patience, self._go_on)
+        try:
+            await self._all_here
+        finally:
+            timer.cancel()
+            self._all_here = None
+
+    def _go_on(self) -> None:
+        if self._all_here is not None and not self._all_here.done():
+            self._all_here.set_result(None)
 
     async def _work_on(self, batch: list[tuple[T, asyncio.Future[R]]]) -> None:
         outcomes: Sequence[R | Exception]
