@@ -14,9 +14,9 @@ from unfold.paginator import InfinitePaginator
 from apps.access.auth import person_of
 from apps.core.adminsite import AskingAdmin, ExactFilter, once
 from apps.core.markup import json_block, json_column
-from apps.pipelines import pages, services, wire
+from apps.pipelines import documents, pages, services, wire
 from apps.pipelines.adminpages import labels
-from apps.pipelines.adminpages.forms import AnswerForm, ReasonForm
+from apps.pipelines.adminpages.forms import AnswerForm, ReasonForm, ReplayForm
 from apps.pipelines.models import Execution
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ExecutionAdmin(AskingAdmin):
     ordering = ("-id",)
     paginator = InfinitePaginator
     actions = ("cancel", "retry")
-    actions_detail = ("answer", "cancel_one", "retry_one")
+    actions_detail = ("answer", "cancel_one", "retry_one", "replay")
     fieldsets = (
         (
             None,
@@ -205,6 +205,28 @@ class ExecutionAdmin(AskingAdmin):
             object_id,
             title="Retry",
             question="It goes on from its failed steps; finished ones keep their outputs.",
+            change=change,
+        )
+
+    @action(description="Replay", url_path="replay", permissions=["operate"])  # type: ignore[untyped-decorator]
+    def replay(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        def change(row: Execution, given: dict[str, Any]) -> str:
+            child = services.replay_execution(
+                named=str(row.pk),
+                from_stage=given["from_stage"],
+                tag=given["tag"] or None,
+                caller=person_of(request),
+            )
+            return f"Execution {child.id} repeats this one from {given['from_stage']}."
+
+        row = self.get_object(request, unquote(object_id))
+        steps = [] if row is None else list(documents.plan_of(row.document).needs)
+        return self.ask(
+            request,
+            object_id,
+            title="Replay",
+            question="Another execution of the same version and inputs begins at a step of this one.",
+            form_class=partial(ReplayForm, steps=steps),
             change=change,
         )
 

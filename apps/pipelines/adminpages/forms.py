@@ -115,3 +115,20 @@ class AnswerForm(forms.Form):
     def __init__(self, *args: Any, stages: Sequence[tuple[str, str]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["stage"].choices = stages  # type: ignore[attr-defined]
+
+
+class ReplayForm(forms.Form):
+    """From which step an execution that has ended is repeated."""
+
+    from_stage = forms.ChoiceField(
+        label="From step",
+        widget=UnfoldAdminSelectWidget,
+        help_text="It and what depends on it are done again; the other steps keep their outputs.",
+    )
+    tag = forms.CharField(
+        required=False, widget=UnfoldAdminTextInputWidget, help_text="Another name of the new one."
+    )
+
+    def __init__(self, *args: Any, steps: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["from_stage"].choices = [(step, step) for step in steps]  # type: ignore[attr-defined]

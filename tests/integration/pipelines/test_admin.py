@@ -375,6 +375,26 @@ def test_executions_are_cancelled_and_retried_together(operator):
     assert "can&#x27;t be retried" in act(operator, EXECUTIONS, "retry", one.pk)
 
 
+def test_an_execution_is_replayed_from_a_step(operator, driver):
+    second = {"name": "b/c", "command": ["true"], "needs": ["a"]}
+    execution = started(steps=[{"name": "a", "command": ["true"]}, second])
+    path = f"{EXECUTIONS}{execution.id}/replay/"
+    sent = {"from_stage": "b/c", "tag": "again"}
+    # It has to end first.
+    assert "is running" in operator.post(path, sent).content.decode()
+    driver.end_all(execution, lambda run: {})
+    assert "b/c" in text_of(operator, path)
+    page = operator.post(path, sent, follow=True).content.decode()
+    child = Execution.objects.get(parent=execution)
+    assert f"Execution {child.id} repeats this one" in page
+    assert driver.statuses(child) == {"a": "completed", "b/c": "pending"}
+    assert (child.tag, actions().count("execution.replay")) == ("again", 1)
+    # Names that are taken and steps there are none of are told beside the form.
+    assert "has the tag again" in operator.post(path, sent).content.decode()
+    unknown = operator.post(path, {"from_stage": "z"}).content.decode()
+    assert "Select a valid choice" in unknown
+
+
 def test_an_approval_is_answered_with_a_comment(operator, driver):
     steps = [{"name": "may it/go", "adapter": "approve", "inputs": {"message": "Shall <it>?"}}]
     execution = driver.advance(started(steps=steps))
