@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from django.db import transaction
+from django.db import ProgrammingError, transaction
 
 from apps.core import clock, sql
 from apps.core.errors import NotFound
@@ -27,6 +27,7 @@ from apps.pipelines import (
     queries,
     settling,
     starting,
+    stumbles,
 )
 from apps.pipelines.conditions import Condition
 from apps.pipelines.models import Pipeline, Trigger
@@ -53,8 +54,6 @@ PAGE = 500
 MOST_BYTES = 16 * 1024 * 1024
 # Executions that wait for their key are made this many ahead, per place a trigger has.
 AHEAD = 10
-# How long a trigger whose turn failed is left alone.
-PAUSE = timedelta(seconds=5)
 
 
 def dispatch_due() -> list[str]:
@@ -64,17 +63,32 @@ def dispatch_due() -> list[str]:
         try:
             # Brings the topic up to date before the turn: its lock must not be held as long as a turn takes.
             topics.read_after(row["topic"], row["position"], 1)
-            more = True
-            while more:
-                turn = dispatch(row["pipeline_id"])
-                started += turn.started
-                more = turn.more
+            started += _take_turns(row["pipeline_id"])
         except AWAY:
             raise
         except Exception as exc:
             # One trigger's trouble must not be all triggers'.
             log.exception("the trigger of %s stumbled", row["pipeline_id"])
-            _postpone(row["pipeline_id"], f"{type(exc).__name__}: {exc}")
+            stumbles.postpone(row["pipeline_id"], f"{type(exc).__name__}: {exc}")
+    return started
+
+
+def _take_turns(pipeline_id: str) -> list[str]:
+    """Give a trigger turns for as long as there is more; a message that makes them fail is found and given up."""
+    started: list[str] = []
+    more = True
+    while more:
+        try:
+            turn = dispatch(pipeline_id)
+        except (*AWAY, ProgrammingError):
+            # Nothing of a message's: Postgres is away, or of another release than we are.
+            raise
+        except Exception as exc:
+            log.exception("a turn of the trigger of %s stumbled", pipeline_id)
+            more = stumbles.note(pipeline_id, f"{type(exc).__name__}: {exc}")
+        else:
+            started += turn.started
+            more = turn.more
     return started
 
 
@@ -165,12 +179,6 @@ def _is_followed(topic: str) -> bool:
     return Trigger.objects.filter(topic=topic, is_started=True).exists()
 
 
-def _postpone(pipeline_id: str, error: str) -> None:
-    Trigger.objects.filter(pk=pipeline_id).update(
-        wake_at=clock.now() + PAUSE, last_error=error[:2000]
-    )
-
-
 class _Dispatch:
     """One turn of one locked trigger."""
 
@@ -185,6 +193,7 @@ class _Dispatch:
         self.letters: list[deadletters.Letter] = []
         self.held_bytes = 0
         self.page = PAGE
+        self.most_read = stumbles.most_read(self.trigger.stumbles, MOST_READ)
 
     def run(self) -> Turn:
         trigger = self.trigger
@@ -199,10 +208,27 @@ class _Dispatch:
             return Turn()
         if head is not None and head.largest:
             self.page = min(PAGE, max(1, MOST_BYTES // head.largest))
+        if stumbles.is_hopeless(trigger.stumbles):
+            return self._give_up()
         places = self._places(room.under_way)
         more = places > 0 and self._take(places)
         records = deadletters.keep(trigger, self.letters)
+        trigger.stumbles = stumbles.after_good_turn(trigger.stumbles)
         return Turn(self._begin(records), records, more=more and trigger.wake_at is None)
+
+    def _give_up(self) -> Turn:
+        """Make a dead letter of the next message, which nothing can be done with."""
+        trigger = self.trigger
+        trigger.stumbles = 0
+        page = topics.read_after(trigger.topic, int(trigger.position or 0), 1)
+        if page is None or not page.records:
+            return Turn()
+        record = page.records[0]
+        text = messages.text_of(trigger.topic, record)
+        to = self.rules.dead_letter if messages.can_be_read(text) else None
+        letter = deadletters.Letter(to, record.seq, text, trigger.last_error, stumbles.ATTEMPTS)
+        self._settle(record.seq, 1)
+        return Turn(records=deadletters.keep(trigger, [letter]), more=True)
 
     def _begin(self, records: list[NewEvent]) -> list[str]:
         """Store what is started, with its first steps taken; return the ids."""
@@ -253,10 +279,10 @@ class _Dispatch:
         pending: list[tuple[Stored, str]] = []
         position = int(trigger.position or 0)
         looks = bool(self.rules.filters) or self.rules.key is not None
-        while looked_at < MOST_READ:
+        while looked_at < self.most_read:
             if not pending and self._is_full(room):
                 return self._stop(room, position, looked_at)
-            page = topics.read_after(trigger.topic, position, self._page_size(room))
+            page = topics.read_after(trigger.topic, position, self._page_size(room, looked_at))
             if page is None:
                 break
             if page.gap is not None and page.gap.reason != "recreated":
@@ -290,13 +316,14 @@ class _Dispatch:
         if pending:
             position = self._end_of_batch(pending, position)
         self._settle(position, looked_at)
-        return looked_at >= MOST_READ
+        return looked_at >= self.most_read
 
-    def _page_size(self, room: int) -> int:
+    def _page_size(self, room: int, looked_at: int) -> int:
         """Return how many messages are worth reading: those that are filtered need no room."""
+        most = min(self.page, self.most_read - looked_at)
         if self.rules.filters or self.rules.batch is not None:
-            return self.page
-        return max(1, min(self.page, min(room, MOST_STARTED) - len(self.starts)))
+            return most
+        return max(1, min(most, min(room, MOST_STARTED) - len(self.starts)))
 
     def _is_full(self, room: int) -> bool:
         return len(self.starts) >= min(room, MOST_STARTED) or self.held_bytes >= MOST_BYTES
@@ -346,7 +373,7 @@ class _Dispatch:
         first = pending[0][0]
         due_ms = first.ts + batch.wait_ms
         now_ms = clock.milliseconds(self.now)
-        if due_ms <= now_ms:
+        if due_ms <= now_ms or self.trigger.stumbles:
             self._start_batch(pending)
             return position
         self._wake_at(self.now + timedelta(milliseconds=due_ms - now_ms))

@@ -49,6 +49,15 @@ def each_of(text: str) -> list[dict[str, JSON]]:
     return found
 
 
+def can_be_read(text: str) -> bool:
+    """Say whether the messages of a `trigger` can be told apart: one may be why nothing could be done with it."""
+    try:
+        each_of(text)
+    except (msgspec.MsgspecError, RecursionError):
+        return False
+    return True
+
+
 def hops_of(message: dict[str, JSON]) -> int:
     """Return how many executions led to a message."""
     meta = message.get("meta")

@@ -100,6 +100,9 @@ class Trigger(models.Model):
     last_event_at = models.DateTimeField(null=True, blank=True)
     last_execution_id = models.UUIDField(null=True, blank=True)
     last_error = models.TextField(default="", blank=True)
+    stumbles = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="Turns that have failed where the cursor is."
+    )
     conditions = models.JSONField(
         default=dict, help_text="By type: status, reason, message, since."
     )

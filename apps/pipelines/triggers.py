@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
 from apps.access import services as access
-from apps.core.errors import Forbidden, IllegalTransition
+from apps.core.errors import Forbidden, GyozaError, IllegalTransition
 from apps.core.queue import nudge_on_commit
+from apps.core.sql import AWAY
 from apps.pipelines import (
     advancing,
     conditions,
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from apps.access.auth import Caller
+
+log = logging.getLogger(__name__)
 
 JSON = Any
 
@@ -57,7 +61,7 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
         trigger.topic, trigger.version = plan.event, chosen.number
         trigger.is_started, trigger.is_paused, trigger.wake_at = True, False, None
         trigger.created_by, trigger.prefixes = caller.owner, list(caller.prefixes)
-        trigger.last_error = ""
+        trigger.last_error, trigger.stumbles = "", 0
         conditions.set_condition(trigger, Condition.PIPELINE_RESOLVED, True, "PipelineFound")
         _resolve_dead_letter(trigger, plan.trigger.dead_letter)
         trigger.save()
@@ -160,7 +164,13 @@ def redrive(*, pipeline_id: str, seqs: Sequence[int] | None, caller: Caller) -> 
         rows = rows.filter(seq__in=seqs)
     count = 0
     for letter in rows:
-        count += _take_up(letter, caller)
+        try:
+            count += _take_up(letter, caller)
+        except (GyozaError, *AWAY):
+            raise
+        except Exception:
+            # What the dispatcher has stumbled over may still be so; it must not keep back the others.
+            log.exception("the dead letter %s of %s can't be taken up", letter, pipeline_id)
     access.audit(caller=caller, action="trigger.redrive", target=pipeline_id, redriven=count)
     return count
 
