@@ -47,11 +47,6 @@ def in_threads(count: int, work: Any) -> list[BaseException]:
     return errors
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
-
-
 @pytest.mark.django_db
 def test_it_numbers_records_in_order_per_topic() -> None:
     append_events([make_event("a", "1"), make_event("b", "2"), make_event("a", "3")])

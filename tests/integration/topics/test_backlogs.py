@@ -18,11 +18,6 @@ from apps.topics.services import NewEvent, append_events
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
-
-
 def test_each_place_is_told_in_its_order():
     with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False) as moving:
         append_events([NewEvent("a", "1"), NewEvent("b", "1")])

@@ -22,11 +22,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
-
-
 def fill(count: int, topic: str = "t") -> Topic:
     """Append records of which every third has the tag `b`, the others `a`."""
     services.append_events([NewEvent(topic, str(n), tag="aab"[n % 3]) for n in range(count)])

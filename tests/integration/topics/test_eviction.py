@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import connection, transaction
 
-from apps.topics import services
 from apps.topics.keeping import eviction
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent, append_events
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
 
 
 def fill(count: int, topic: str = "t") -> None:

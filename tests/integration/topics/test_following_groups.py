@@ -31,7 +31,6 @@ ENOUGH = groupcommit._FOLLOWING_RECORDS
 
 @pytest.fixture(autouse=True)
 def _forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    services.forget()
     # A group is followed however slow this machine is today.
     monkeypatch.setattr(groupcommit, "_FOLLOWED_SECONDS", 60)
 

@@ -30,11 +30,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
-
-
 def route(source: str = "a", dest: str = "b", **over: Any) -> int:
     done = routers.configure_router(
         router=f"{source}-{dest}",

@@ -25,7 +25,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture(autouse=True)
 def _routed() -> None:
     """Have `b` fed from `a`, which keeps only one record."""
-    services.forget()
     routers.configure_router(router="r", wanted=RouterConfig(source="a", dest="b"), caller="test")
     Topic.objects.filter(name="a").update(cap_records=1)
 

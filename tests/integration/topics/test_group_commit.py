@@ -23,11 +23,6 @@ from tests.integration.topics.appending import held, make_append, until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
-
-
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the statements that ran in the event loop."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django.db import transaction
 
 from apps.core.threads import in_thread
-from apps.topics import queries, services
+from apps.topics import queries
 from apps.topics.appending import groupcommit, justwritten
 from apps.topics.appending.admission import Append
 from apps.topics.appending.batch import Record, escape
@@ -26,17 +26,7 @@ from tests.integration.topics.pushing import (
     write,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _forgetful() -> Iterator[None]:
-    services.forget()
-    yield
-    services.forget()
 
 
 def record(

@@ -14,17 +14,12 @@ from django.db import connection
 
 from apps.core import sql
 from apps.core.sse import wakeups
-from apps.topics import queries, services
+from apps.topics import queries
 from apps.topics.models import Event, Topic
 from apps.topics.services import NewEvent, append_events
 from tests.aio import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
 
 
 def fill(count: int, topic: str = "t", **over: Any) -> None:

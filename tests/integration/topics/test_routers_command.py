@@ -14,18 +14,13 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.models import AuditEntry
 from apps.core import threads
-from apps.topics import queries, services
+from apps.topics import queries
 from apps.topics.models import Router, Topic
 from apps.topics.routers import forwarder
 from apps.topics.services import NewEvent, append_events
 from apps.topics.vitals import metrics
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
 
 
 def routers(*arguments: str) -> str:

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.django_db(transaction=True)
 COLUMNS = TopicConfig().columns()
 
 
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
-
-
 def counted() -> int:
     with transaction.atomic():
         sql.run_bound("topics/lock_quota")

@@ -13,15 +13,9 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from apps.access.models import AuditEntry
-from apps.topics import services
 from apps.topics.models import Event, Topic
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _forget() -> None:
-    services.forget()
 
 
 def topics(*arguments: str) -> str:

@@ -32,7 +32,6 @@ SIZE = 100
 def clock(settings: Any) -> Iterator[time_machine.Traveller]:
     """Set the clock, and make segments small and the log new; leave it new."""
     settings.GYOZA_SEGMENT_RECORDS = SIZE
-    services.forget()
     renew_log()
     with time_machine.travel(START, tick=False) as traveller:
         yield traveller

@@ -14,19 +14,16 @@ from apps.core import asyncdb
 from apps.core.sse import hub, wakeups
 from apps.core.sse.bell import Bell
 from apps.core.threads import in_thread
-from apps.topics import queries, services
-from apps.topics.keeping import touches
+from apps.topics import queries
 from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events
 from apps.topics.watch import pages
 from apps.topics.watch.following import Follower
 from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import Position
-from tests import aio
+from tests.integration.topics.pushing import run
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
-
     from apps.topics.keeping.retention import Gap
     from apps.topics.queries import JsonPage
     from apps.topics.watch.pages import Reading
@@ -36,26 +33,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 WANTED = Selection(limit=100, budget=100_000)
 
 
-@pytest.fixture(autouse=True)
-def _forgetful() -> Iterator[None]:
-    services.forget()
-    yield
-    services.forget()
-
-
 def write(topic: str, *data: int) -> None:
     append_events([NewEvent(topic, str(one)) for one in data])
-
-
-def run(work: Coroutine[Any, Any, Any]) -> Any:
-    async def scene() -> Any:
-        try:
-            return await work
-        finally:
-            await pages.close()
-            await touches.close()
-
-    return aio.run(scene())
 
 
 class Heard:

@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import TYPE_CHECKING
 
 import pytest
 from django.db import transaction
 
 from apps.core import lifespan
 from apps.core.threads import in_thread
-from apps.topics import services
 from apps.topics.appending import groupcommit
 from apps.topics.watch.pages import Selection
 from tests.integration.topics.appending import make_append
 from tests.integration.topics.pushing import delete, opened, position, records, run, write
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture(autouse=True)
-def _forgetful() -> Iterator[None]:
-    services.forget()
-    yield
-    services.forget()
 
 
 def test_records_are_pushed_while_the_task_sleeps():
