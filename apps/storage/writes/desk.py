@@ -16,9 +16,9 @@ import psycopg
 from django.db import DatabaseError, transaction
 
 from apps.core import asyncdb
-from apps.core.errors import GyozaError
+from apps.core.errors import GyozaError, Unavailable
 from apps.core.threads import in_own_thread
-from apps.storage import queries
+from apps.storage import blobs, queries
 from apps.storage.writes import ledger, uploads
 from apps.storage.writes.batches import Batches
 from apps.storage.writes.steps import carry_out_on
@@ -71,10 +71,10 @@ async def write(
         attached = await _attach(Attachment(announced.space_id, new, uploaded))
     except Exception:
         if announced is not None:
-            await in_own_thread(uploads.discard, announced.blob)
+            await _discards.call(announced.blob)
         raise
     if attached.replaced is not None:
-        await in_own_thread(uploads.discard, attached.replaced)
+        await _discards.call(attached.replaced)
     return attached.stored, attached.replaced is None
 
 
@@ -169,6 +169,22 @@ def attach_waiting(wanted: Attachment) -> Attached:
         return ledger.attach_one(wanted)
 
 
+async def discard_together(names: Sequence[str]) -> Sequence[bool]:
+    """Do as `uploads.discard` for many, which leaves all of them to a sweep if it can't remove one."""
+    try:
+        async with asyncdb.transaction() as conn:
+            found = await carry_out_on(conn, uploads.unlist(names))
+            # Beside each other: a backend may take its time.
+            removals = [asyncio.to_thread(blobs.remove, one) for one in found]
+            for outcome in await asyncio.gather(*removals, return_exceptions=True):
+                if isinstance(outcome, BaseException):
+                    raise outcome
+    except (Unavailable, psycopg.Error) as exc:
+        uploads.note_left(len(names), exc)
+        return [False] * len(names)
+    return [True] * len(names)
+
+
 class _NotPlain(Exception):
     """The topic of events has to be made first, or to be kept small: the log's sync side knows how."""
 
@@ -177,3 +193,4 @@ _announcements: Batches[tuple[Key, Caller, int], Announced] = Batches(announce, 
 _attachments: Batches[Attachment, Attached | None] = Batches(
     attach_together, most=_AT_ONCE, patience=_PATIENCE_SECONDS
 )
+_discards: Batches[str, bool] = Batches(discard_together, most=_AT_ONCE)

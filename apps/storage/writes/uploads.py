@@ -13,7 +13,6 @@ from django.db import DatabaseError, transaction
 from apps.core import clock, pgarray
 from apps.core.errors import Unavailable
 from apps.storage import blobs, incoming, keys
-from apps.storage.models import Leftover
 from apps.storage.writes.steps import Statement, carry_out
 from apps.storage.writes.wanted import Uploaded
 
@@ -93,10 +92,22 @@ def discard(blob: str) -> bool:
     """
     try:
         with transaction.atomic():
-            if Leftover.objects.select_for_update().filter(blob=blob).first() is not None:
-                blobs.remove(blob)
-                Leftover.objects.filter(blob=blob).delete()
+            for found in carry_out(unlist([blob])):
+                blobs.remove(found)
     except (Unavailable, DatabaseError) as exc:
-        log.warning("the blob %s was not removed, a sweep will: %s", blob, exc)
+        note_left(1, exc)
         return False
     return True
+
+
+def unlist(names: Sequence[str]) -> Steps[list[str]]:
+    """Return those of some blobs that no object has; they must be removed before the transaction commits."""
+    rows = yield Statement(
+        "storage/unlist_blobs", {"blobs": pgarray.texts([name.encode() for name in names])}
+    )
+    return [row["blob"] for row in rows]
+
+
+def note_left(count: int, why: Exception) -> None:
+    """Note that blobs could not be removed."""
+    log.warning("%d blobs were not removed, a sweep will: %s", count, why)

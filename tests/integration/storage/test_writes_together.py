@@ -13,7 +13,7 @@ from django.db import DataError, connection, transaction
 
 from apps.access.auth import ANONYMOUS
 from apps.core.errors import PreconditionFailed, Unavailable
-from apps.storage import services
+from apps.storage import blobs, services
 from apps.storage.errors import ExecutionEnded, QuotaExceeded
 from apps.storage.keys import Key
 from apps.storage.models import Leftover, Object, Space
@@ -26,7 +26,7 @@ from apps.topics.config import TopicConfig
 from apps.topics.models import Event
 from tests import aio
 from tests.integration.storage.test_races import assert_consistent, told
-from tests.integration.storage.test_sweeps import store
+from tests.integration.storage.test_sweeps import kept, store
 from tests.object_client import OBJECTS, send
 
 if TYPE_CHECKING:
@@ -329,6 +329,31 @@ def test_a_client_that_gives_up_leaves_all_or_nothing(execution, place):
     aio.run(scene())
     Leftover.objects.update(due_at=Object.objects.earliest("created_at").created_at)
     assert len([event for event in told() if event["stage"] == "t"]) == 40
+    assert_consistent(place)
+
+
+def test_what_is_replaced_together_is_removed_at_once(opened, place):
+    executions = [opened() for _ in range(3)]
+    for content in (b"one", b"two", b"three"):
+        puts = [put(f"{one}/s/{n}", content) for one in executions for n in range(3)]
+        assert {answer.status for answer in at_once(*puts)} <= {200, 201}
+        assert not Leftover.objects.exists()
+        assert len(kept(place)) == 9
+    assert_consistent(place)
+
+
+def test_what_can_not_be_removed_now_is_left_to_a_sweep(execution, place, monkeypatch):
+    at_once(put(f"{execution}/s/a", b"old"), put(f"{execution}/s/b", b"old"))
+
+    def refuse(_: str) -> None:
+        raise Unavailable
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blobs, "remove", refuse)
+        answers = at_once(put(f"{execution}/s/a", b"new"), put(f"{execution}/s/b", b"new"))
+    assert [answer.status for answer in answers] == [200, 200]
+    assert Leftover.objects.count() == 2
+    assert len(kept(place)) == 4
     assert_consistent(place)
 
 
