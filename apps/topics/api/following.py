@@ -9,8 +9,8 @@ from apps.topics import predicates
 from apps.topics.api.reads import DIFF_BYTES, DIFF_BYTES_MAX, DIFF_LIMIT, DIFF_LIMIT_MAX
 from apps.topics.appending.writes import MAX_NODE_BYTES, MAX_TAG_BYTES
 from apps.topics.queries import MAX_SEQ
-from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import MAX_TOPICS, Position
+from apps.topics.watch.readings import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from apps.core.sse.bell import Bell
     from apps.core.sse.outlet import Outlet
     from apps.topics.queries import JsonPage
-    from apps.topics.watch.pages import Reading, Selection, Spot, Tail
+    from apps.topics.watch.pages import Tail
     from apps.topics.watch.positions import Position
+    from apps.topics.watch.readings import Reading, Selection, Spot
 
 # After so many pages, a topic that is written as fast as it is told lets the others have their turn.
 _PAGES_IN_A_ROW = 16

@@ -10,8 +10,8 @@ from apps.topics.watch.positions import encode_id
 if TYPE_CHECKING:
     from apps.topics.keeping.retention import Gap
     from apps.topics.queries import JsonPage
-    from apps.topics.watch.pages import Reading
     from apps.topics.watch.positions import Position
+    from apps.topics.watch.readings import Reading
 
 _ALL = "where every topic of the session stands, opaque"
 

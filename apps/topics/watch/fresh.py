@@ -10,7 +10,7 @@ from apps.topics.queries import JsonPage
 if TYPE_CHECKING:
     from apps.topics.appending.batch import Record
     from apps.topics.appending.justwritten import Batch
-    from apps.topics.watch.pages import Selection
+    from apps.topics.watch.readings import Selection
 
 # What is more is read: Postgres joins a long page faster than Python does, and nothing that long is pushed.
 MOST_RECORDS = 100

@@ -10,7 +10,7 @@ from apps.topics.watch.frames import FAREWELL_DATA, record_data, tombstone_data
 if TYPE_CHECKING:
     from apps.topics.keeping.retention import Gap
     from apps.topics.queries import JsonPage
-    from apps.topics.watch.pages import Reading
+    from apps.topics.watch.readings import Reading
 
 KINDS = (
     Kind(

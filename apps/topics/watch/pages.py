@@ -11,10 +11,9 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-import msgspec
 import psycopg
 
 from apps.core import lifespan, pgarray, sql
@@ -23,8 +22,8 @@ from apps.core.sse.subscription import BLIND_SECONDS, Subscription
 from apps.topics import queries
 from apps.topics.appending import justwritten
 from apps.topics.keeping import eviction, touches
-from apps.topics.predicates import TagPredicate
 from apps.topics.watch import fresh
+from apps.topics.watch.readings import Reading, Selection, Spot, Watcher, is_late
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# For whoever comes late by so much, a page with records is as good as new: it could as well be on its way to him.
-_LATE_SECONDS = 1.0
 _KEPT_BYTES = 32 * 1024 * 1024
 _KEPT_PAGES = 1024
 # A round of frames takes 25 µs for a watcher that is woken, 10 for one whose frames are pushed. Rounds so far apart take
@@ -47,92 +44,6 @@ _CLOCK_SECONDS = 0.001
 _POLL_SECONDS = 10.0
 
 _tails: WeakKeyDictionary[asyncio.AbstractEventLoop, Tails] = WeakKeyDictionary()
-
-
-class Watcher(Protocol):
-    """Who is told that there is something to see of a topic."""
-
-    @property
-    def is_pushed(self) -> bool: ...
-    def wake(self, name: str) -> None: ...
-    def hand(self, name: str, reading: Reading) -> None: ...
-
-
-class Selection(msgspec.Struct, frozen=True):
-    """What a subscription wants of a topic; those who want the same share what is read."""
-
-    limit: int
-    budget: int
-    nodes: tuple[str, ...] = ()
-    tag: TagPredicate | None = None
-    with_tags: bool = False
-    with_meta: bool = True
-    with_data: bool = True
-
-
-# Where a watcher waits: behind a seq, for what it wants.
-Spot = tuple[int, Selection]
-
-
-class Reading:
-    """One read, under way or done, and what its sharers have made of it."""
-
-    __slots__ = (
-        "_done",
-        "_parked",
-        "after",
-        "began",
-        "data",
-        "ended_at",
-        "error",
-        "has_failed",
-        "made",
-        "page",
-        "selection",
-    )
-
-    def __init__(self, began: int, after: int, selection: Selection) -> None:
-        self.began = began
-        self.after = after
-        self.selection = selection
-        self.ended_at: float | None = None
-        # None when there is no such topic.
-        self.page: JsonPage | None = None
-        # Postgres was away: ask again later.
-        self.has_failed = False
-        # What went wrong for a reason that nobody foresaw.
-        self.error: Exception | None = None
-        # The record frame's data; and by kind the frame last made, with its id: at a topic's end all send the same.
-        self.data = b""
-        self.made: dict[str, tuple[str, bytes]] = {}
-        self._parked: list[tuple[str, Iterable[Watcher]]] = []
-        self._done = asyncio.Event()
-
-    @property
-    def is_done(self) -> bool:
-        return self.ended_at is not None
-
-    async def wait(self) -> None:
-        """Return when it is done."""
-        await self._done.wait()
-
-    def wake_when_done(self, name: str, watchers: Iterable[Watcher]) -> None:
-        """Have watchers see what it finds of their topic when it has, and not before."""
-        if self.is_done:
-            # Not handed to them: what they do with it may have led here.
-            for watcher in watchers:
-                watcher.wake(name)
-        else:
-            self._parked.append((name, watchers))
-
-    def end(self) -> None:
-        """Let everybody have it."""
-        self.ended_at = time.monotonic()
-        self._done.set()
-        for name, watchers in self._parked:
-            for watcher in watchers:
-                watcher.hand(name, self)
-        self._parked.clear()
 
 
 class Tail(Subscription):
@@ -414,11 +325,6 @@ async def close() -> None:
     tails = _tails.pop(asyncio.get_running_loop(), None)
     if tails is not None:
         await tails.close()
-
-
-def is_late(reading: Reading) -> bool:
-    """Say whether it is too long ago that a read was done."""
-    return reading.ended_at is not None and time.monotonic() - reading.ended_at > _LATE_SECONDS
 
 
 def _size(reading: Reading | None) -> int:

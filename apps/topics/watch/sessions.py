@@ -14,8 +14,8 @@ from apps.core.errors import NotFound, Throttled
 from apps.topics.errors import TopicNotFound
 from apps.topics.keeping import eviction, settling
 from apps.topics.names import can_be_looked_up
-from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import MAX_TOPICS, Position, joined, resumed
+from apps.topics.watch.readings import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

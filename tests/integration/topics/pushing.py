@@ -18,8 +18,8 @@ from apps.topics.services import NewEvent, append_events
 from apps.topics.watch import pages
 from apps.topics.watch.following import Follower
 from apps.topics.watch.frames import Frames
-from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import Position
+from apps.topics.watch.readings import Selection
 from tests import aio
 
 if TYPE_CHECKING:

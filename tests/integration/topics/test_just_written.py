@@ -15,7 +15,7 @@ from apps.topics.appending.admission import Append
 from apps.topics.appending.batch import Record, escape
 from apps.topics.predicates import TagPredicate
 from apps.topics.watch import pages
-from apps.topics.watch.pages import Selection
+from apps.topics.watch.readings import Reading, Selection
 from tests.integration.topics.appending import make_append
 from tests.integration.topics.pushing import (
     delete,
@@ -51,7 +51,7 @@ KINDS = [
 ]
 
 
-def reads() -> set[pages.Reading]:
+def reads() -> set[Reading]:
     """Return the reads whose pages are kept."""
     return set(pages.current().readings.values())
 

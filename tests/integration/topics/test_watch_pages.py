@@ -19,14 +19,14 @@ from apps.topics.models import Topic
 from apps.topics.services import NewEvent, append_events
 from apps.topics.watch import pages
 from apps.topics.watch.following import Follower
-from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import Position
+from apps.topics.watch.readings import Selection
 from tests.integration.topics.pushing import run
 
 if TYPE_CHECKING:
     from apps.topics.keeping.retention import Gap
     from apps.topics.queries import JsonPage
-    from apps.topics.watch.pages import Reading
+    from apps.topics.watch.readings import Reading
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

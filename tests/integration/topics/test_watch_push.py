@@ -11,7 +11,7 @@ from django.db import transaction
 from apps.core import lifespan
 from apps.core.threads import in_thread
 from apps.topics.appending import groupcommit
-from apps.topics.watch.pages import Selection
+from apps.topics.watch.readings import Selection
 from tests.integration.topics.appending import make_append
 from tests.integration.topics.pushing import delete, opened, position, records, run, write
 

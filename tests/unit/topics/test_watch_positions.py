@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.topics.watch.pages import Selection
 from apps.topics.watch.positions import (
     JOINED,
     MAX_ID_LENGTH,
@@ -20,6 +19,7 @@ from apps.topics.watch.positions import (
     joined,
     resumed,
 )
+from apps.topics.watch.readings import Selection
 from apps.topics.watch.sessions import Subscription, resume
 
 if TYPE_CHECKING:
