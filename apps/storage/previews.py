@@ -155,9 +155,12 @@ def _json(text: str, notes: tuple[str, ...]) -> Preview:
             length += len(piece)
             if length > MOST_SHOWN:
                 return Preview("text", text=text, notes=("It nests too deep to be laid out.",))
+        laid_out = "".join(pieces)
+        # "\ud800", half a pair, is a string that no page can send; as it is written it is a text like others.
+        laid_out.encode()
     except (ValueError, RecursionError):
         return Preview("text", text=text, notes=("It is not valid JSON, or nests too deep.",))
-    return Preview("json", text="".join(pieces))
+    return Preview("json", text=laid_out)
 
 
 def _table(one: Object, text: str, notes: tuple[str, ...], *, is_cut: bool) -> Preview:
