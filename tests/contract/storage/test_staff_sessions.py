@@ -57,7 +57,7 @@ def test_who_is_not_of_the_staff_needs_a_key(stored, django_user_model, over):
     assert call("GET", f"{OBJECTS}/{stored}", cookie=cookie).status == 401
 
 
-@pytest.mark.parametrize("value", ["", "nonsense", "%00", "a" * 5000])
+@pytest.mark.parametrize("value", ["", "nonsense", "%00", "a" * 5000, r'"\000aaaaaaaaa"'])
 def test_a_cookie_that_is_none_of_ours_is_as_none(stored, value):
     cookie = f"{settings.SESSION_COOKIE_NAME}={value}"
     assert call("GET", f"{OBJECTS}/{stored}", cookie=cookie).status == 401
