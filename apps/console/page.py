@@ -17,7 +17,7 @@ from apps.access.auth import person_of
 from apps.core.api import exception_handler
 from apps.core.api.parameters import Parameters
 from apps.core.api.scope import PUBLIC
-from apps.core.errors import GyozaError
+from apps.core.errors import GyozaError, MethodNotAllowed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +39,10 @@ class Page(View):
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         user = request.user
         if not (user.is_active and getattr(user, "is_staff", False)):
-            return redirect_to_login(request.get_full_path(), login_url=reverse("admin:login"))
+            # A button leads back to no page of its own.
+            is_page = request.method in {"GET", "HEAD"}
+            next_page = request.get_full_path() if is_page else reverse("console:home")
+            return redirect_to_login(next_page, login_url=reverse("admin:login"))
         self.caller = person_of(request)
         try:
             self.caller.require("read")
@@ -49,6 +52,11 @@ class Page(View):
         # What is shown has a moment and a reader.
         answer.headers.setdefault("Cache-Control", "private, no-store")
         return answer
+
+    def http_method_not_allowed(self, request: HttpRequest, *_: Any, **__: Any) -> HttpResponse:
+        """Say so on a page, like any refusal."""
+        allowed = [name.upper() for name in self.http_method_names if hasattr(self, name)]
+        raise MethodNotAllowed("This is no page, but what a button does.", allowed=allowed)
 
     def shown(self, template: str, context: dict[str, Any]) -> HttpResponse:
         """Render a page, or a part of one."""

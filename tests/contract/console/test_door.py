@@ -7,6 +7,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
+from django.conf import settings
 from django.contrib.staticfiles import finders
 from django.test import Client
 
@@ -45,6 +46,24 @@ def test_every_path_asks_for_the_login(pattern):
         answer = getattr(Client(), method)(path)
         assert answer.status_code == 302, path
         assert answer["Location"].startswith("/admin/login/?next="), path
+
+
+def test_after_the_login_a_button_leads_to_a_page():
+    answer = Client().post("/console/workers/drain")
+    assert answer["Location"] == "/admin/login/?next=/console/"
+
+
+@pytest.mark.parametrize("path", ["/console/workers/drain", "/console/pipelines/p/trigger/stop"])
+def test_a_button_is_no_page(operator, path):
+    answer = operator.get(path)
+    assert (answer.status_code, answer["Allow"]) == (405, "POST, OPTIONS")
+    assert "This is no page" in answer.content.decode()
+
+
+def test_a_cookie_that_spells_nul_is_of_no_session():
+    """In quotes it may: Postgres takes no such text."""
+    browser = Client(headers={"Cookie": rf'{settings.SESSION_COOKIE_NAME}="\000aaaaaaaaa"'})
+    assert browser.get("/console/")["Location"] == "/admin/login/?next=/console/"
 
 
 def test_who_is_not_of_the_staff_is_led_to_the_login(outsider):
