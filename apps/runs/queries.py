@@ -10,6 +10,7 @@ from django.db.models import Q
 
 from apps.core import clock, sql
 from apps.core.errors import GyozaError, NotFound, Unauthorized
+from apps.core.steps import Statement
 from apps.runs.models import Attempt, LogChunk, Run, RunEvent, Worker
 from apps.runs.states import FINAL, HOLDS_RESOURCES, RunState, WorkerState
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from apps.access.auth import Caller
+    from apps.core.steps import Steps
     from apps.runs.models import RunQuerySet
 
 # Events in one answer, over all attempts; each has room for some.
@@ -42,9 +44,11 @@ def get_run(*, run_id: UUID, caller: Caller) -> Run:
     return run
 
 
-def executions_of(callers: Collection[Caller]) -> dict[Caller, UUID | GyozaError | None]:
+def executions_of(callers: Collection[Caller]) -> Steps[dict[Caller, UUID | GyozaError | None]]:
     """Return the execution of each run whose token is shown, or what it is refused for, as `get_run` does; in one query."""
-    runs = Run.objects.in_bulk({caller.run_id for caller in callers})
+    asked = sorted({caller.run_id for caller in callers if caller.run_id is not None})
+    rows = yield Statement("runs/find_attempts", {"run_ids": asked})
+    runs = {row["id"]: Run.from_db("default", list(row), list(row.values())) for row in rows}
     found: dict[Caller, UUID | GyozaError | None] = {}
     for caller in callers:
         run = runs.get(caller.run_id)

@@ -10,21 +10,21 @@ from django.db.models import Count, Max, Min, Q
 
 from apps.core import clock, pgarray
 from apps.core.errors import Forbidden, GyozaError
+from apps.core.steps import Statement, carry_out
 from apps.storage import attempts, blobs, keys
 from apps.storage.errors import ExecutionNotFound, ObjectNotFound
 from apps.storage.models import Object, Space, StageTotal
-from apps.storage.writes.steps import Statement, carry_out
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from django.db.models import QuerySet
 
     from apps.access.auth import Caller
+    from apps.core.steps import Steps
     from apps.storage.blobs import Readable
     from apps.storage.keys import Key
-    from apps.storage.writes.steps import Steps
 
 
 def spaces_visible_to(caller: Caller) -> QuerySet[Space]:
@@ -64,42 +64,24 @@ def get_space_to_change(*, named: str, caller: Caller) -> Space:
 
     Raises ExecutionNotFound, Forbidden.
     """
-    asked = [(named, caller)]
-    [found] = carry_out(spaces_to_change(asked, own_executions(asked)))
+    [found] = carry_out(spaces_to_change([(named, caller)]))
     if isinstance(found, GyozaError):
         raise found
     return found
 
 
-def own_executions(
-    asked: Iterable[tuple[str, Caller]],
-) -> Mapping[Caller, UUID | GyozaError | None]:
-    """Return which execution the ops among some callers belong to, or why it isn't told."""
-    ops = {caller for _, caller in asked if is_op(caller)}
-    return attempts.executions_of(ops) if ops else {}
-
-
-def is_op(caller: Caller) -> bool:
-    """Say whether it is the op of a run that calls."""
-    return caller.run_id is not None
-
-
-def spaces_to_change(
-    asked: Sequence[tuple[str, Caller]], own: Mapping[Caller, UUID | GyozaError | None]
-) -> Steps[list[Space | GyozaError]]:
-    """Do as `get_space_to_change` for many; each gets its space, or what it would have raised.
-
-    `own` is what `own_executions` returns for them.
-    """
+def spaces_to_change(asked: Sequence[tuple[str, Caller]]) -> Steps[list[Space | GyozaError]]:
+    """Do as `get_space_to_change` for many; each gets its space, or what it would have raised."""
+    own = yield from attempts.executions_of({caller for _, caller in asked if _is_op(caller)})
     # An op may be told that it may not change what it may read.
-    wanted = {one for one in own.values() if isinstance(one, UUID)}
+    ids = {one for one in own.values() if isinstance(one, UUID)}
     # Postgres takes no text with NUL.
-    wanted_too = {_read(named) for named, _ in asked if "\0" not in named}
+    meant = {_read(named) for named, _ in asked if "\0" not in named}
     rows = yield Statement(
         "storage/find_spaces",
         {
-            "execution_ids": sorted(wanted | {one for one in wanted_too if isinstance(one, UUID)}),
-            "tags": pgarray.texts([one.encode() for one in wanted_too if isinstance(one, str)]),
+            "execution_ids": sorted(ids | {one for one in meant if isinstance(one, UUID)}),
+            "tags": pgarray.texts([one.encode() for one in meant if isinstance(one, str)]),
         },
     )
     known: dict[UUID | str, Space] = {}
@@ -111,6 +93,10 @@ def spaces_to_change(
     return [_to_change(named, caller, own.get(caller), known) for named, caller in asked]
 
 
+def _is_op(caller: Caller) -> bool:
+    return caller.run_id is not None
+
+
 def _to_change(
     named: str,
     caller: Caller,
@@ -120,14 +106,14 @@ def _to_change(
     if isinstance(own, GyozaError):
         return own
     space = known.get(_read(named))
-    if is_op(caller):
+    if _is_op(caller):
         mine = None if own is None else known.get(own)
         is_visible = mine is not None and space is not None and space.pk in {mine.pk, *mine.reads}
     else:
         is_visible = space is not None and caller.sees(space.visible_as)
     if space is None or not is_visible:
         return ExecutionNotFound(f"Execution {named} not found", execution=named)
-    if is_op(caller) and space.pk != own:
+    if _is_op(caller) and space.pk != own:
         return Forbidden("an op writes to its own execution only", execution=named)
     return space
 

@@ -17,16 +17,16 @@ from django.db import DatabaseError, transaction
 
 from apps.core import asyncdb
 from apps.core.errors import GyozaError, Unavailable
+from apps.core.steps import carry_out_on
 from apps.core.threads import in_own_thread
 from apps.storage import blobs, queries
 from apps.storage.writes import ledger, uploads
 from apps.storage.writes.batches import Batches
-from apps.storage.writes.steps import carry_out_on
 from apps.storage.writes.wanted import Attachment
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from uuid import UUID
 
     from apps.access.auth import Caller
@@ -94,11 +94,8 @@ async def _attach(wanted: Attachment) -> Attached:
 async def announce(asked: Sequence[tuple[Key, Caller, int]]) -> Sequence[Announced | Exception]:
     """Admit writes of so many bytes, and list the blobs of those that are admitted."""
     named = [(key.execution, caller) for key, caller, _ in asked]
-    own: Mapping[Caller, UUID | GyozaError | None] = {}
-    if any(queries.is_op(caller) for _, caller in named):
-        own = await in_own_thread(queries.own_executions, named)
     async with asyncdb.connection() as conn:
-        spaces = await carry_out_on(conn, queries.spaces_to_change(named, own))
+        spaces = await carry_out_on(conn, queries.spaces_to_change(named))
         found = [_admitted(space) for space in spaces]
         lengths = [
             length

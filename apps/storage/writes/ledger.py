@@ -14,17 +14,17 @@ from django.db.models import Model
 
 from apps.core import clock, correlation, pgarray
 from apps.core.errors import GyozaError, Unavailable
+from apps.core.steps import Statement, carry_out
 from apps.storage import events, keys
 from apps.storage.errors import ExecutionEnded, ExecutionNotFound, QuotaExceeded
 from apps.storage.models import Object, Space
-from apps.storage.writes.steps import Statement, carry_out
 from apps.storage.writes.wanted import Attached
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
     from uuid import UUID
 
-    from apps.storage.writes.steps import Steps
+    from apps.core.steps import Steps
     from apps.storage.writes.wanted import Attachment
     from apps.topics.services import NewEvent
 

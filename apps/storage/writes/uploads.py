@@ -12,14 +12,14 @@ from django.db import DatabaseError, transaction
 
 from apps.core import clock, pgarray
 from apps.core.errors import Unavailable
+from apps.core.steps import Statement, carry_out
 from apps.storage import blobs, incoming, keys
-from apps.storage.writes.steps import Statement, carry_out
 from apps.storage.writes.wanted import Uploaded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from apps.storage.writes.steps import Steps
+    from apps.core.steps import Steps
 
 
 if TYPE_CHECKING:

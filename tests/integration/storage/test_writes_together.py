@@ -223,8 +223,8 @@ def test_nobody_waits_for_a_space_of_others(opened, place):
         others = [(await put(f"{free}/s/{number}")).status for number in range(5)]
         was_done = waiting.done()
         # Long enough that it waits in Postgres at the end.
-        while not waiting.done() and not await asyncio.to_thread(_is_waited_for):
-            await asyncio.sleep(0.01)
+        while not (waiting.done() or await asyncio.to_thread(_is_waited_for)):
+            pass
         others.append((await put(f"{free}/s/last")).status)
         may_go.set()
         return others, was_done, (await waiting).status
