@@ -145,7 +145,7 @@ def main() -> None:
         end_runs(but=MESSAGES)
         if not is_killed_at(point):
             break
-    while engine.run_once() or Run.objects.filter(state=RunState.PENDING).exists():
+    while engine.run_once().was_busy or Run.objects.filter(state=RunState.PENDING).exists():
         end_runs(but=0)
     trigger = Trigger.objects.get(pk="p")
     executions = Execution.objects.all()

@@ -56,40 +56,46 @@ MOST_BYTES = 16 * 1024 * 1024
 AHEAD = 10
 
 
-def dispatch_due() -> list[str]:
-    """Give each trigger that has something to look at a turn; return the executions started, oldest first."""
-    started: list[str] = []
+@dataclass(slots=True)
+class Dispatched:
+    """How many executions were started, and whether a trigger has more to start at once."""
+
+    count: int = 0
+    more: bool = False
+
+
+def dispatch_due() -> Dispatched:
+    """Give each trigger that has something to look at one turn.
+
+    One at a time, so that what was started goes on meanwhile: by other triggers, and by those that end.
+    """
+    done = Dispatched()
     for row in sql.run("pipelines/triggers_due", now=clock.now()).rows:
         try:
             # Brings the topic up to date before the turn: its lock must not be held as long as a turn takes.
             topics.read_after(row["topic"], row["position"], 1)
-            started += _take_turns(row["pipeline_id"])
+            turn = _dispatch_or_note(row["pipeline_id"])
+            done.count += len(turn.started)
+            done.more |= turn.more
         except AWAY:
             raise
         except Exception as exc:
             # One trigger's trouble must not be all triggers'.
             log.exception("the trigger of %s stumbled", row["pipeline_id"])
             stumbles.postpone(row["pipeline_id"], f"{type(exc).__name__}: {exc}")
-    return started
+    return done
 
 
-def _take_turns(pipeline_id: str) -> list[str]:
-    """Give a trigger turns for as long as there is more; a message that makes them fail is found and given up."""
-    started: list[str] = []
-    more = True
-    while more:
-        try:
-            turn = dispatch(pipeline_id)
-        except (*AWAY, ProgrammingError):
-            # Nothing of a message's: Postgres is away, or of another release than we are.
-            raise
-        except Exception as exc:
-            log.exception("a turn of the trigger of %s stumbled", pipeline_id)
-            more = stumbles.note(pipeline_id, f"{type(exc).__name__}: {exc}")
-        else:
-            started += turn.started
-            more = turn.more
-    return started
+def _dispatch_or_note(pipeline_id: str) -> Turn:
+    """Give a trigger a turn; a message that makes it fail is found by and by, and given up."""
+    try:
+        return dispatch(pipeline_id)
+    except (*AWAY, ProgrammingError):
+        # Nothing of a message's: Postgres is away, or of another release than we are.
+        raise
+    except Exception as exc:
+        log.exception("a turn of the trigger of %s stumbled", pipeline_id)
+        return Turn(more=stumbles.note(pipeline_id, f"{type(exc).__name__}: {exc}"))
 
 
 @dataclass(slots=True)

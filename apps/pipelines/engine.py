@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from django import db
 
 from apps.core.nudges import Ear
 from apps.pipelines import advancing, dispatching, errands, settling
+from apps.pipelines.dispatching import Dispatched
 from apps.pipelines.starting import DISPATCH_TASK
 from apps.pipelines.transitions import ADVANCE_TASK
 
@@ -32,26 +34,38 @@ MOST = 200
 PAUSE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """Whether there was anything to do, and whether triggers have more to start at once."""
+
+    was_busy: bool
+    dispatches_again: bool
+
+
 def run_once(
     told: Collection[UUID] = (),
     *,
     dispatches: bool = True,
     looks: bool = True,
     send: Callable[[Ordered], object] = errands.run,
-) -> bool:
-    """Dispatch what has grown, advance those told of, settle what has ended; return whether there was anything.
+) -> Round:
+    """Dispatch what has grown, advance those told of, settle what has ended.
 
     If it `looks`, advance what is due, too. `send` sees to errands.
     """
-    started = dispatching.dispatch_due() if dispatches else []
+    first = dispatching.dispatch_due() if dispatches else Dispatched()
     advanced = advancing.Advanced()
     if told or looks:
         advanced = advancing.advance_all(told, due=MOST if looks else 0, send=send)
-    if advanced.made_room:
+    then = Dispatched()
+    if advanced.made_room and not first.more:
         # Counts what has ended in the same transaction in which it starts what waits.
-        started += dispatching.dispatch_due()
+        then = dispatching.dispatch_due()
     settled = settling.settle_ended() if looks or advanced.count else 0
-    return bool(started or advanced.count or settled)
+    return Round(
+        was_busy=bool(first.count or then.count or advanced.count or settled),
+        dispatches_again=first.more or then.more,
+    )
 
 
 class Engine:
@@ -124,14 +138,13 @@ class Engine:
             heard = min(len(self._ended), MOST)
             dispatches, self._dispatches = self._dispatches, False
             looks, self._looks = self._looks, False
-            # Only a look may have left something: whatever else makes work for another turn says so.
-            busy = (
-                run_once(told, dispatches=dispatches, looks=looks, send=self._errands.send)
-                and looks
-            )
+            done = run_once(told, dispatches=dispatches, looks=looks, send=self._errands.send)
             for _ in range(heard):
                 self._ended.popleft()
-            busy = busy or bool(self._ended) or self._dispatches or self._looks
+            # Only these may have left something: whatever else makes work for another turn says so.
+            self._looks |= looks and done.was_busy
+            self._dispatches |= done.dispatches_again
+            busy = bool(self._ended) or self._dispatches or self._looks
 
     def _pause(self) -> None:
         db.connections.close_all()

@@ -187,7 +187,7 @@ class Execution(models.Model):
     )
     # Waits for its turn: its pipeline runs as many as it may, or its key is busy.
     is_queued = models.BooleanField(default=False)
-    tag = models.TextField(null=True, blank=True, unique=True)
+    tag = models.TextField(null=True, blank=True)
     # JSON texts: messages are the client's own, whatever is in them.
     document = models.TextField(help_text="config_snapshot: the version it runs.")
     trigger = models.TextField(null=True, blank=True, help_text="What steps see as `trigger`.")
@@ -243,6 +243,10 @@ class Execution(models.Model):
 
     class Meta:
         constraints = [
+            # Partial: most have none, and each version of a row would be noted in the index as one more without.
+            models.UniqueConstraint(
+                fields=["tag"], name="execution_once_per_tag", condition=Q(tag__isnull=False)
+            ),
             models.UniqueConstraint(
                 fields=["pipeline_id", "source_topic_id", "source_seq"],
                 name="execution_once_per_message",

@@ -72,6 +72,9 @@ class Watcher:
         pickup.close()
         with self._lock:
             self._pickups.discard(pickup)
+            # Most have ended before they were: then there is no need to ask where the folder really is.
+            if not self._watched:
+                return
             if self._watched.pop(os.path.realpath(pickup.directory), None) is not None:
                 self._turn.set()
 
