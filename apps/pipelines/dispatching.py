@@ -15,7 +15,6 @@ import msgspec
 from django.db import ProgrammingError, transaction
 
 from apps.core import clock, sql
-from apps.core.errors import NotFound
 from apps.core.sql import AWAY
 from apps.pipelines import (
     advancing,
@@ -28,9 +27,9 @@ from apps.pipelines import (
     settling,
     starting,
     stumbles,
+    subscriptions,
 )
 from apps.pipelines.conditions import Condition
-from apps.pipelines.models import Pipeline, Trigger
 from apps.pipelines.starting import Start
 from apps.topics import queries as topics
 from apps.topics import services as topic_services
@@ -127,62 +126,17 @@ def _take_turn(pipeline_id: str, *, with_first_steps: bool) -> Turn:
         found = queries.lock_listening(pipeline_id)
         if found is None:
             return Turn()
-        # What has ended has made room for what is begun now.
+        # What has ended has made room for what is begun now. Should somebody be queueing an execution at this very moment,
+        # who does not see that room, the sweep lets it begin.
         ends = settling.tell_trigger(found.trigger)
-        turn = _Dispatch(found, with_first_steps=with_first_steps).run()
+        dispatcher = _Dispatch(found, with_first_steps=with_first_steps)
+        turn = dispatcher.run()
         found.trigger.save()
-        if ends is not None:
+        if ends is not None and dispatcher.has_queued:
             starting.release_queued(pipeline_id)
         # The last step: whoever else writes to these topics waits until the end.
         topic_services.append_events([*(ends or []), *turn.records])
     return turn
-
-
-def pin(trigger: Trigger, *, start: str | int) -> None:
-    """Find the topic of a trigger and put the cursor there, unless it is on this very topic already.
-
-    Call it in the transaction that holds the trigger; it locks the topic. A topic that was made anew is read from its
-    beginning, and so is one that appears after the trigger was started.
-    """
-    head = topic_services.follow_topic(
-        topic=trigger.topic, is_followed=lambda: _is_followed(trigger.topic)
-    )
-    if head is None:
-        conditions.set_condition(trigger, Condition.TOPIC_RESOLVED, False, "TopicMissing")
-        return
-    conditions.set_condition(trigger, Condition.TOPIC_RESOLVED, True, "TopicFound")
-    if trigger.topic_id == head.topic_id and trigger.position is not None:
-        return
-    reason = "TopicRecreated" if trigger.topic_id is not None else "Pinned"
-    if start == "latest" and trigger.topic_id is None:
-        trigger.position = head.seq
-    else:
-        trigger.position = min(start, head.seq) if isinstance(start, int) else 0
-    trigger.topic_id = head.topic_id
-    conditions.set_condition(trigger, Condition.CURSOR_PINNED, True, reason)
-
-
-def lock_or_make(pipeline_id: str) -> Trigger:
-    """Lock the trigger of a pipeline and then the pipeline, the order of a turn, whoever else is at it.
-
-    A trigger that was never started is made, and stopped. Raises NotFound.
-    """
-    fresh = Trigger(pipeline_id=pipeline_id, version=0, is_started=False)
-    Trigger.objects.bulk_create([fresh], ignore_conflicts=True)
-    trigger = Trigger.objects.select_for_update(no_key=True).filter(pk=pipeline_id).first()
-    pipelines = Pipeline.objects.select_for_update(no_key=True)
-    if trigger is None or pipelines.filter(pk=pipeline_id).first() is None:
-        raise NotFound(f"Pipeline {pipeline_id} not found", pipeline_id=pipeline_id)
-    return trigger
-
-
-def unfollow(topic: str) -> None:
-    """Let a topic know who still follows it, in the transaction in which a trigger has left it."""
-    topic_services.follow_topic(topic=topic, is_followed=lambda: _is_followed(topic))
-
-
-def _is_followed(topic: str) -> bool:
-    return Trigger.objects.filter(topic=topic, is_started=True).exists()
 
 
 class _Dispatch:
@@ -198,6 +152,7 @@ class _Dispatch:
         self.starts: list[Start] = []
         self.letters: list[deadletters.Letter] = []
         self.held_bytes = 0
+        self.has_queued = False
         self.page = PAGE
         self.most_read = stumbles.most_read(self.trigger.stumbles, MOST_READ)
 
@@ -206,10 +161,11 @@ class _Dispatch:
         trigger.wake_at = None
         # What it may start is counted under its lock.
         room = queries.read_room(trigger)
+        self.has_queued = room.has_queued
         head = room.head
         if head is None or head.topic_id != trigger.topic_id or trigger.position is None:
             # After the start a topic that appears is new: all of it is for this trigger.
-            pin(trigger, start="earliest")
+            subscriptions.pin(trigger, start="earliest")
         if trigger.position is None or trigger.topic_id is None:
             return Turn()
         if head is not None and head.largest:

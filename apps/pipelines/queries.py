@@ -92,9 +92,12 @@ def lock_listening(pipeline_id: str) -> Listening | None:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a trigger's turn begins from: how many of its executions are under way, and where its topic stands."""
+    """What a trigger's turn begins from: how many of its executions are under way, whether any of its pipeline are
+    queued, and where its topic stands.
+    """
 
     under_way: int
+    has_queued: bool
     head: topics.Head | None
 
 
@@ -106,7 +109,7 @@ def read_room(trigger: Trigger) -> Room:
     head = None
     if row["topic_id"] is not None:
         head = topics.Head(row["topic_id"], row["head"], row["largest"])
-    return Room(row["under_way"], head)
+    return Room(row["under_way"], row["has_queued"], head)
 
 
 def versions_of(pipeline: Pipeline) -> list[Version]:

@@ -17,12 +17,12 @@ from apps.definitions import queries as definitions
 from apps.pipelines import (
     advancing,
     contents,
-    dispatching,
     documents,
     graph,
     queries,
     starting,
     steps,
+    subscriptions,
     tags,
     transitions,
 )
@@ -136,7 +136,7 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
     """
     queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     with transaction.atomic():
-        trigger = dispatching.lock_or_make(pipeline_id)
+        trigger = subscriptions.lock_or_make(pipeline_id)
         pipeline = Pipeline.objects.select_for_update().get(pk=pipeline_id)
         running = Execution.objects.filter(
             pipeline_id=pipeline_id, status=ExecutionStatus.RUNNING
@@ -157,7 +157,7 @@ def delete_pipeline(*, pipeline_id: str, force: bool, caller: Caller) -> None:
         schedules.remove_schedule(pipeline)
         pipeline.delete()
         if listens:
-            dispatching.unfollow(trigger.topic)
+            subscriptions.unfollow(trigger.topic)
         access.audit(caller=caller, action="pipeline.delete", target=pipeline_id, force=force)
 
 

@@ -62,11 +62,9 @@ def tell_trigger(trigger: Trigger) -> list[NewEvent] | None:
     Queued ones may have room then. A message whose execution failed becomes a dead letter; returns the records that the
     caller appends as his last step.
     """
-    taken = sql.run_bound("pipelines/take_endings", source_id=trigger.pk, most=MOST_ENDINGS).rows
-    if not taken:
+    [ends] = sql.run_bound("pipelines/tell_ends", source_id=trigger.pk, most=MOST_ENDINGS).rows
+    if not ends["endings"]:
         return None
-    ids = [one for row in taken for one in row["execution_ids"]]
-    [ends] = sql.run_bound("pipelines/settle_ends", ids=ids, source_id=trigger.pk).rows
     trigger.succeeded += ends["succeeded"]
     trigger.retried += ends["retried"]
     letters = []

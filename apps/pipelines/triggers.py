@@ -15,13 +15,13 @@ from apps.core.sql import AWAY
 from apps.pipelines import (
     advancing,
     conditions,
-    dispatching,
     documents,
     filters,
     messages,
     queries,
     starting,
     steprun,
+    subscriptions,
     transitions,
 )
 from apps.pipelines.conditions import Condition
@@ -53,7 +53,7 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
     if not caller.sees(plan.event):
         raise Forbidden(f"this key may not read the topic {plan.event}", topic=plan.event)
     with transaction.atomic():
-        trigger = dispatching.lock_or_make(pipeline_id)
+        trigger = subscriptions.lock_or_make(pipeline_id)
         left = trigger.topic
         goes_on = trigger.topic == plan.event and trigger.is_started
         if not goes_on:
@@ -67,10 +67,10 @@ def start_trigger(*, pipeline_id: str, version: int | None, caller: Caller) -> T
         trigger.save()
         if trigger.position is None:
             # A subscription that waits for its topic to appear is for all of it.
-            dispatching.pin(trigger, start="earliest" if goes_on else plan.trigger.start)
+            subscriptions.pin(trigger, start="earliest" if goes_on else plan.trigger.start)
             trigger.save()
         if left and left != trigger.topic:
-            dispatching.unfollow(left)
+            subscriptions.unfollow(left)
         access.audit(
             caller=caller, action="trigger.start", target=pipeline_id, version=chosen.number
         )
@@ -89,7 +89,7 @@ def stop_trigger(*, pipeline_id: str, caller: Caller) -> None:
         trigger.topic_id = trigger.position = trigger.wake_at = None
         trigger.conditions = {}
         trigger.save()
-        dispatching.unfollow(trigger.topic)
+        subscriptions.unfollow(trigger.topic)
         access.audit(caller=caller, action="trigger.stop", target=pipeline_id)
 
 
