@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
 
-from apps.core import sql
+from apps.core import clock, sql
 from benchmarks.storage_list_100k import FILL
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -68,3 +70,32 @@ def test_a_folder_costs_one_look_up(filled):
     assert "rows=100" in plan
     assert "loops=100" in plan
     assert "rows=10000" not in plan
+
+
+def test_writes_find_what_they_replace_by_index(filled):
+    names = [f"flat/{number:06}" for number in range(5)]
+    plan = explained("find_objects", space_ids=[filled] * 5, names=names)
+    assert "using object_once_per_name" in plan, plan
+    assert "Seq Scan" not in plan, plan
+
+
+def test_a_change_touches_only_the_rows_it_is_about(filled):
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO storage_leftover (blob, due_at)"
+            " SELECT n::text, now() FROM generate_series(1, 10000) n"
+        )
+        cursor.execute("ANALYZE storage_leftover")
+    plan = explained(
+        "change_objects",
+        # A blob that isn't listed: nothing is written.
+        wanted=json.dumps([{"id": str(uuid4()), "space_id": str(filled), "blob": "none"}]),
+        removed=[],
+        now=clock.now(),
+        now_ms=0,
+    )
+    assert "using storage_leftover_pkey" in plan, plan
+    assert not re.search("Seq Scan on (storage_object|storage_leftover)", plan), plan
+    plan = explained("unlist_blobs", blobs=["18", "19"])
+    assert "using storage_leftover_pkey" in plan, plan
+    assert "Seq Scan" not in plan, plan
