@@ -40,9 +40,12 @@ _AT_ONCE = 100
 # half as many transactions, and each write a fifth less of a core. But not for long, for a backend may be slow.
 _SOON_BYTES = 64 * 1024
 _PATIENCE_SECONDS = 0.005
-# A space that somebody else has locked is tried again, so that no thread waits for it, and nobody else; mostly it is
-# free after a transaction, some milliseconds. Who has had no luck in half a second takes a place in Postgres's queue.
-_PAUSES = (0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)
+# A space that somebody else has locked is tried again: mostly it is free after a transaction, some milliseconds. Nobody waits
+# in Postgres's queue, where each would hold a thread or a connection that writes to other spaces need.
+_FIRST_PAUSE_SECONDS = 0.002
+_LONGEST_PAUSE_SECONDS = 0.064
+# Whoever holds it for longer is no transaction of ours.
+_HELD_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +86,14 @@ def _bring(blob: str, content: Callable[[], Content]) -> Uploaded:
 
 
 async def _attach(wanted: Attachment) -> Attached:
-    for pause in _PAUSES:
-        attached = await _attachments.call(wanted)
-        if attached is not None:
-            return attached
+    clock = asyncio.get_running_loop().time
+    pause, until = _FIRST_PAUSE_SECONDS, clock() + _HELD_SECONDS
+    while (attached := await _attachments.call(wanted)) is None:
+        if clock() > until:
+            raise Unavailable("the storage of this execution is held by somebody else")
         await asyncio.sleep(pause)
-    return await in_own_thread(attach_waiting, wanted)
+        pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+    return attached
 
 
 async def announce(asked: Sequence[tuple[Key, Caller, int]]) -> Sequence[Announced | Exception]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
@@ -30,7 +31,7 @@ from tests.integration.storage.test_sweeps import kept, store
 from tests.object_client import OBJECTS, send
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Iterator
 
     from tests.object_client import Answer
 
@@ -204,49 +205,54 @@ def test_one_of_many_that_want_to_be_the_first_is(execution, place):
     assert_consistent(place)
 
 
-def test_nobody_waits_for_a_space_of_others(opened, place):
-    """Somebody holds the space of one; the others are answered meanwhile, and then that one."""
-    held, free = opened(), opened()
+@contextmanager
+def held(execution: str) -> Iterator[threading.Event]:
+    """Let somebody else hold the space of an execution, until the event is set or this ends."""
     is_held, may_go = threading.Event(), threading.Event()
 
     def hold() -> None:
         try:
             with transaction.atomic():
-                Space.objects.select_for_update(no_key=True).get(pk=held)
+                Space.objects.select_for_update(no_key=True).get(pk=execution)
                 is_held.set()
                 may_go.wait(30)
         finally:
             connection.close()
 
-    async def scene() -> tuple[list[int], bool, int]:
-        waiting = asyncio.create_task(put(f"{held}/s/a"))
-        others = [(await put(f"{free}/s/{number}")).status for number in range(5)]
-        was_done = waiting.done()
-        # Long enough that it waits in Postgres at the end.
-        while not (waiting.done() or await asyncio.to_thread(_is_waited_for)):
-            pass
-        others.append((await put(f"{free}/s/last")).status)
-        may_go.set()
-        return others, was_done, (await waiting).status
-
     holder = threading.Thread(target=hold)
     holder.start()
     is_held.wait(30)
     try:
-        assert aio.run(scene()) == ([201] * 6, False, 201)
+        yield may_go
     finally:
         may_go.set()
         holder.join()
+
+
+def test_nobody_waits_for_a_space_of_others(opened, place):
+    """Somebody holds the space of more writers than there are threads; the others are answered meanwhile, and then they."""
+    locked, free = opened(), opened()
+
+    async def scene(may_go: threading.Event) -> list[int]:
+        waiting = [asyncio.create_task(put(f"{locked}/s/{number}")) for number in range(40)]
+        for number in range(20):
+            assert (await put(f"{free}/s/{number}")).status == 201
+        assert not any(one.done() for one in waiting)
+        may_go.set()
+        return [(await one).status for one in waiting]
+
+    with held(locked) as may_go:
+        assert aio.run(scene(may_go)) == [201] * 40
     assert_consistent(place)
 
 
-def _is_waited_for() -> bool:
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-            return bool(cursor.fetchone()[0])
-    finally:
-        connection.close()
+def test_a_space_that_is_held_for_long_is_told(execution, place, monkeypatch):
+    monkeypatch.setattr(desk, "_HELD_SECONDS", 0)
+    with held(execution):
+        [answer] = at_once(put(f"{execution}/s/a"))
+    assert (answer.status, answer.json()["error_code"]) == (503, "unavailable")
+    assert not told()
+    assert_consistent(place)
 
 
 def test_what_postgres_refuses_of_one_does_not_fail_the_others(execution, place):
