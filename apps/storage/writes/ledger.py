@@ -12,7 +12,7 @@ import msgspec
 from django.conf import settings
 from django.db.models import Model
 
-from apps.core import clock, correlation, pgarray
+from apps.core import clock, correlation, pgarray, sql
 from apps.core.errors import GyozaError, Unavailable
 from apps.core.steps import Statement, carry_out
 from apps.storage import events, keys
@@ -43,11 +43,10 @@ class Draft:
 
 def lock_space(execution_id: UUID) -> Space:
     """Lock the storage of an execution until the transaction ends. Raises ExecutionNotFound."""
-    # no_key: objects reference it.
-    space = Space.objects.select_for_update(no_key=True).filter(pk=execution_id).first()
-    if space is None:
+    rows = sql.run_bound("storage/lock_space", execution_id=execution_id).rows
+    if not rows:
         raise ExecutionNotFound(f"Execution {execution_id} not found", execution=str(execution_id))
-    return space
+    return _loaded(Space, rows[0])
 
 
 def lock_free_spaces(ids: Collection[UUID]) -> Steps[dict[UUID, Space]]:
