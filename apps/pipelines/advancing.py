@@ -42,10 +42,10 @@ RETRIABLE = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Advanced:
-    """How many executions were advanced, and whether a trigger has room for others now."""
+    """How many executions were advanced, and by what those were started that have ended: triggers, or None."""
 
     count: int = 0
-    made_room: bool = False
+    ended: frozenset[str | None] = frozenset()
 
 
 def advance_all(
@@ -74,8 +74,7 @@ def advance_all(
             with suppress(NotFound):
                 advance_execution(one.execution_id, send=send)
     _finish(found, send)
-    made_room = any(moves.execution.source_id is not None for moves in ended)
-    return Advanced(len(ids), made_room)
+    return Advanced(len(ids), frozenset(moves.execution.source_id for moves in ended))
 
 
 def advance_execution(

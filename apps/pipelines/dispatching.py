@@ -57,10 +57,11 @@ AHEAD = 10
 
 @dataclass(slots=True)
 class Dispatched:
-    """How many executions were started, and whether a trigger has more to start at once."""
+    """How many executions were started, whether a trigger has more to start at once, and which have had a turn."""
 
     count: int = 0
     more: bool = False
+    turns: set[str | None] = field(default_factory=set)
 
 
 def dispatch_due() -> Dispatched:
@@ -76,6 +77,8 @@ def dispatch_due() -> Dispatched:
             turn = _dispatch_or_note(row["pipeline_id"])
             done.count += len(turn.started)
             done.more |= turn.more
+            if turn.is_taken:
+                done.turns.add(row["pipeline_id"])
         except AWAY:
             raise
         except Exception as exc:
@@ -99,11 +102,15 @@ def _dispatch_or_note(pipeline_id: str) -> Turn:
 
 @dataclass(slots=True)
 class Turn:
-    """What came of a turn: ids of executions, records to be appended, and whether there is more to do at once."""
+    """What came of a turn: ids of executions, records to be appended, and whether there is more to do at once.
+
+    It is not taken if another dispatcher is at it, or if it failed.
+    """
 
     started: list[str] = field(default_factory=list)
     records: list[NewEvent] = field(default_factory=list)
     more: bool = False
+    is_taken: bool = False
 
 
 def dispatch(pipeline_id: str) -> Turn:
@@ -136,6 +143,7 @@ def _take_turn(pipeline_id: str, *, with_first_steps: bool) -> Turn:
             starting.release_queued(pipeline_id)
         # The last step: whoever else writes to these topics waits until the end.
         topic_services.append_events([*(ends or []), *turn.records])
+    turn.is_taken = True
     return turn
 
 

@@ -58,10 +58,10 @@ def run_once(
     if told or looks:
         advanced = advancing.advance_all(told, due=MOST if looks else 0, send=send)
     then = Dispatched()
-    if advanced.made_room and not first.more:
+    if advanced.ended - {None} and not first.more:
         # Counts what has ended in the same transaction in which it starts what waits.
         then = dispatching.dispatch_due()
-    settled = settling.settle_ended() if looks or advanced.count else 0
+    settled = settling.settle_ended() if looks or advanced.ended - then.turns else 0
     return Round(
         was_busy=bool(first.count or then.count or advanced.count or settled),
         dispatches_again=first.more or then.more,
