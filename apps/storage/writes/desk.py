@@ -65,15 +65,16 @@ async def write(
 
     Raises ExecutionNotFound, Forbidden, ExecutionEnded, PreconditionFailed, QuotaExceeded, TooLarge, OutOfRoom, Unavailable.
     """
-    announced = None
+    announced = uploaded = None
     try:
         with _attachments.expected() if length <= _SOON_BYTES else nullcontext():
             announced = await _announcements.call((key, caller, length))
             # No database there: a plain thread will do.
             uploaded = await asyncio.to_thread(_bring, announced.blob, content)
         attached = await _attach(Attachment(announced.space_id, new, uploaded))
-    except Exception:
-        if announced is not None:
+    except Exception as exc:
+        is_backend_away = uploaded is None and isinstance(exc, Unavailable)
+        if announced is not None and not is_backend_away:
             await _discards.call(announced.blob)
         raise
     if attached.replaced is not None:

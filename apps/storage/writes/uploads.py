@@ -55,6 +55,9 @@ def upload(content: Content) -> Uploaded:
     [blob] = carry_out(announce([content.length]))
     try:
         return bring(blob, content)
+    except Unavailable:
+        # To ask a backend that is away once more would take as long again: a sweep will.
+        raise
     except BaseException:
         discard(blob)
         raise

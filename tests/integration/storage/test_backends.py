@@ -119,15 +119,18 @@ def test_a_bucket_that_is_silent_is_asked_so_often_and_then_told(execution, buck
         there = settings.STORAGES
         settings.STORAGES = {**there, "gyoza": {**there["gyoza"], "OPTIONS": options}}
         refused(get(f"{execution}/s/a"), 503, "unavailable")
+        refused(put(f"{execution}/s/a", b"new"), 503, "unavailable")
         silent.setblocking(False)
         asked = 0
         with contextlib.suppress(BlockingIOError):
             while True:
                 silent.accept()[0].close()
                 asked += 1
-        assert asked == 2
+        assert asked == 4
     settings.STORAGES = there
     assert get(f"{execution}/s/a").content == b"old"
+    Leftover.objects.update(due_at="2000-01-01T00:00:00Z")
+    assert sweeps.sweep_leftovers() == 1
 
 
 def test_what_a_bucket_may_take_is_set(bucket, settings):
