@@ -103,10 +103,19 @@ class HeadProtocol(PushingProtocol):
         self._refuse(self._problem or Invalid("not an HTTP request"))
 
     def _refuse(self, error: GyozaError) -> None:
-        """Answer what never became a request, and hang up; without a word if that would be taken for another answer."""
+        """Answer what never became a request, and hang up.
+
+        Requests that came before it are answered first, and then it goes without a word: that would be taken for the
+        answer to one of them.
+        """
         if self._is_next_to_be_answered():
             headers = ScopeHeaders(self.headers)
             self.transport.write(refusal(error, path=path_of(self.url), headers=headers))
+        elif not (self._is_in_body or isinstance(error, HeadTooLarge)):
+            self._stop_expecting()
+            newest = self.pipeline[0][0] if self.pipeline else self.cycle
+            newest.keep_alive = False
+            return
         self.transport.close()
 
     def _is_next_to_be_answered(self) -> bool:

@@ -198,6 +198,19 @@ def test_a_client_that_does_not_begin_a_body_is_given_up(port, settings):
     assert refusal(answer_to(port, head)) == (408, "request_timeout")
 
 
-def test_a_refusal_does_not_pass_for_the_answer_to_the_request_before(port):
-    waiting = b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
-    assert b"400" not in answer_to(port, waiting + b"hello?\r\n\r\n")
+WITH_BODY = b"POST /body HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nbody"
+
+
+@pytest.mark.parametrize("behind", [b"hello?\r\n\r\n", b"er", b"GET / HTTP/9.9\r\n\r\n"])
+@pytest.mark.parametrize("requests", [1, 3])
+def test_what_is_no_request_leaves_those_before_it_their_answers(port, requests, behind):
+    """Its refusal would pass for one of them."""
+    said = answer_to(port, WITH_BODY * requests + behind)
+    assert said.count(b"HTTP/1.1 200 OK") == requests
+    assert said.endswith(b"host content-length")
+    assert b"HTTP/1.1 4" not in said
+    assert said.count(b"connection: close") == 1
+
+
+def test_endless_nonsense_behind_a_request_is_not_listened_to(port):
+    assert b"HTTP/1.1 4" not in answer_to(port, WITH_BODY, *[b"?" * 65536] * 100)
