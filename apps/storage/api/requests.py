@@ -139,7 +139,7 @@ def _holds(condition: str | None, one: Object) -> bool:
 def _moment(given: str | None) -> datetime | None:
     try:
         moment = parsedate_to_datetime(given) if given else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return moment if moment is None or moment.tzinfo else None
 
