@@ -16,7 +16,7 @@ from apps.access import services as access
 from apps.core import clock, sql
 from apps.storage import attempts, events, keys, queries
 from apps.storage.errors import ObjectNotFound
-from apps.storage.incoming import Incoming
+from apps.storage.incoming import Incoming, check_length
 from apps.storage.models import Object, Space
 from apps.storage.writes import ledger
 from apps.storage.writes.uploads import InMemory, discard, upload, upload_bytes
@@ -38,6 +38,7 @@ __all__ = [
     "Uploaded",
     "admit_write",
     "attach",
+    "check_length",
     "close_spaces",
     "delete_object",
     "discard",

@@ -210,6 +210,8 @@ class Pickup:
     def _store(self, found: Found, *, is_last: bool) -> bool:
         if not (is_last or files.is_closed(found.file)):
             return False
+        # Before it is read: one that is far too long would take as much of the disk first.
+        storage.check_length(found.stamp.size)
         new = storage.file_of_stage(stage=self._stage, path=found.path, run_id=self._claim.run_id)
         pieces = iter(partial(os.read, found.file, _PIECE_BYTES), b"")
         with storage.gathered(pieces) as content:

@@ -208,6 +208,15 @@ def test_the_quota_fails_the_run(make_agent, execution_id, settings):
     assert objects(execution_id) == {"s/a": 10}
 
 
+def test_a_file_that_is_too_long_is_not_read(make_agent, execution_id, settings, tmp_path):
+    """Reading it would need a disk as large: here there is none."""
+    settings.GYOZA_STORAGE_INCOMING = tmp_path / "none" / "none"
+    (tmp_path / "none").touch()
+    run = op("os.truncate(os.open('f', os.O_CREAT | os.O_WRONLY), 1 << 33)", execution_id)
+    work(make_agent(), has_ended(run))
+    assert run.error_message == "could not be stored: f: an object may have 1073741824 bytes"
+
+
 def test_an_execution_that_has_ended_takes_nothing_more(make_agent, execution_id):
     run = op("time.sleep(0.3); open('a', 'w').write('1')", execution_id)
     agent = make_agent()
