@@ -213,4 +213,4 @@ def test_what_is_no_request_leaves_those_before_it_their_answers(port, requests,
 
 
 def test_endless_nonsense_behind_a_request_is_not_listened_to(port):
-    assert b"HTTP/1.1 4" not in answer_to(port, WITH_BODY, *[b"?" * 65536] * 100)
+    assert answer_to(port, WITH_BODY + b"?" * 65536, *[b"?" * 65536] * 100).count(b"HTTP/1.1") <= 1
