@@ -57,10 +57,10 @@ AHEAD = 10
 
 @dataclass(slots=True)
 class Dispatched:
-    """How many executions were started, whether a trigger has more to start at once, and which have had a turn."""
+    """How many executions were started, which triggers have more to start at once, and which have had a turn."""
 
     count: int = 0
-    more: bool = False
+    more: set[str] = field(default_factory=set)
     turns: set[str | None] = field(default_factory=set)
 
 
@@ -76,7 +76,8 @@ def dispatch_due() -> Dispatched:
             topics.read_after(row["topic"], row["position"], 1)
             turn = _dispatch_or_note(row["pipeline_id"])
             done.count += len(turn.started)
-            done.more |= turn.more
+            if turn.more:
+                done.more.add(row["pipeline_id"])
             if turn.is_taken:
                 done.turns.add(row["pipeline_id"])
         except AWAY:

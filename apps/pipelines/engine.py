@@ -61,10 +61,13 @@ def run_once(
     if advanced.ended - {None} and not first.more:
         # Counts what has ended in the same transaction in which it starts what waits.
         then = dispatching.dispatch_due()
-    settled = settling.settle_ended() if looks or advanced.ended - then.turns else 0
+    # A trigger that has more to start has its next turn at once, and counts in it.
+    settled = 0
+    if looks or advanced.ended - then.turns - first.more:
+        settled = settling.settle_ended(but_not=first.more)
     return Round(
         was_busy=bool(first.count or then.count or advanced.count or settled),
-        dispatches_again=first.more or then.more,
+        dispatches_again=bool(first.more or then.more),
     )
 
 

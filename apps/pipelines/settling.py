@@ -14,18 +14,21 @@ from apps.pipelines.states import ExecutionStatus
 from apps.topics import services as topics
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from apps.topics.services import NewEvent
 
 # Turns whose ends are told together, at most.
 MOST_ENDINGS = 50
 
 
-def settle_ended() -> int:
+def settle_ended(*, but_not: Collection[str] = ()) -> int:
     """Tell whoever waited for executions that have ended, once for each; return for how many turns' of them.
 
-    What a dispatcher's turn finds it tells itself (`tell_trigger`).
+    What a dispatcher's turn finds it tells itself (`tell_trigger`): triggers that are about to have one are left out.
     """
-    endings = list(Ending.objects.order_by("id")[:MOST_ENDINGS])
+    left = Ending.objects.exclude(source_id__in=but_not) if but_not else Ending.objects.all()
+    endings = list(left.order_by("id")[:MOST_ENDINGS])
     # Before it is noted that they know: who dies in between tells them twice.
     transitions.wake({parent for ending in endings for parent in ending.parent_ids})
     together: dict[tuple[str, str | None], list[int]] = {}

@@ -72,6 +72,22 @@ def test_ends_of_several_turns_are_told_together_and_once(driver):
     assert Trigger.objects.get().succeeded == 3
 
 
+def test_what_the_next_turn_of_a_trigger_will_tell_is_left_to_it(driver, monkeypatch):
+    monkeypatch.setattr(dispatching, "MOST_STARTED", 2)
+    listen()
+    publish(5)
+    dispatching.dispatch_due()
+    end_runs(driver)
+    round_ = engine.run_once(told())
+    assert round_.dispatches_again
+    assert Ending.objects.exists()
+    assert Trigger.objects.get().succeeded == 0
+    # Whoever dies before that turn leaves it to the next round of anybody.
+    engine.run_once(told(), looks=True)
+    assert not Ending.objects.exists()
+    assert Trigger.objects.get().succeeded == 2
+
+
 def test_a_trigger_that_is_gone_is_not_told(driver):
     listen()
     publish(1)
