@@ -74,7 +74,7 @@ def test_ends_of_several_turns_are_told_together_and_once(driver):
 
 def test_what_the_next_turn_of_a_trigger_will_tell_is_left_to_it(driver, monkeypatch):
     monkeypatch.setattr(dispatching, "MOST_STARTED", 2)
-    listen()
+    listen(max_concurrency=100)
     publish(5)
     dispatching.dispatch_due()
     end_runs(driver)
