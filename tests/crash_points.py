@@ -23,7 +23,8 @@ django.setup()
 from django.db import connection  # noqa: E402 - the apps first
 
 from apps.access.auth import ANONYMOUS  # noqa: E402
-from apps.pipelines import engine, services, triggers  # noqa: E402
+from apps.pipelines import services, triggers  # noqa: E402
+from apps.pipelines.execution import engine  # noqa: E402
 from apps.pipelines.models import Execution, Trigger  # noqa: E402
 from apps.runs import transitions as run_moves  # noqa: E402
 from apps.runs.models import Run  # noqa: E402

@@ -9,18 +9,12 @@ from django.template.loader import render_to_string
 
 from apps.access import queries as access
 from apps.core import sql
-from apps.pipelines import (
-    conditions,
-    contents,
-    documents,
-    pictures,
-    queries,
-    statuses,
-    wire,
-    yamltext,
-)
+from apps.pipelines import pictures, queries, wire
+from apps.pipelines.execution import contents
+from apps.pipelines.language import documents, yamltext
 from apps.pipelines.models import Schedule
 from apps.pipelines.states import ENDED, TriggerState
+from apps.pipelines.triggering import conditions, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +25,7 @@ if TYPE_CHECKING:
 
     from apps.access.auth import Caller
     from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigger, Version
-    from apps.pipelines.statuses import TriggerStatus
+    from apps.pipelines.triggering.statuses import TriggerStatus
 
 # Runs of a stage that its row names; the others are found by their execution.
 MOST_RUNS = 20

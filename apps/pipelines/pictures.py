@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from django.utils.html import format_html
 from django.utils.safestring import mark_safe
 
-from apps.pipelines.drawing import Look, lay_out, svg
+from apps.pipelines.language.drawing import Look, lay_out, svg
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from django.utils.safestring import SafeString
 
+    from apps.pipelines.language.plans import Plan, Step
     from apps.pipelines.models import Stage
-    from apps.pipelines.plans import Plan, Step
 
 
 def of_plan(plan: Plan) -> SafeString:

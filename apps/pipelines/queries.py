@@ -13,8 +13,8 @@ from apps.core import sql
 from apps.core.api.pagination import cut
 from apps.core.digits import read_digits
 from apps.core.errors import NotFound
-from apps.pipelines import documents
 from apps.pipelines.errors import NoSuchVersion
+from apps.pipelines.language import documents
 from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigger, Version
 from apps.pipelines.states import StageStatus
 from apps.runs.models import Run, Worker
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
     from apps.access.auth import Caller
-    from apps.pipelines.liveexecutions import LiveExecution
-    from apps.pipelines.livestages import LiveStage
+    from apps.pipelines.execution.liveexecutions import LiveExecution
+    from apps.pipelines.execution.livestages import LiveStage
 
 JSON = Any
 

@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from apps.core import queue
-from apps.pipelines import engine, transitions
-from apps.pipelines.starting import DISPATCH_TASK
+from apps.pipelines import transitions
+from apps.pipelines.execution import engine
+from apps.pipelines.execution.starting import DISPATCH_TASK
 from apps.runs.signals import run_finished
 from apps.topics.services import register_listener
 

@@ -14,32 +14,24 @@ from apps.core import clock, ids
 from apps.core.errors import Forbidden, IllegalTransition, Invalid, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.definitions import queries as definitions
-from apps.pipelines import (
-    advancing,
-    contents,
-    documents,
-    graph,
-    queries,
-    starting,
-    steps,
-    subscriptions,
-    tags,
-    transitions,
-)
+from apps.pipelines import queries, transitions
 from apps.pipelines.adapters import registry
 from apps.pipelines.errors import PipelineExists, PipelineInUse
+from apps.pipelines.execution import advancing, contents, graph, starting
+from apps.pipelines.execution.starting import Start
+from apps.pipelines.language import documents, steps, tags
+from apps.pipelines.language.steps import World
 from apps.pipelines.models import Execution, Pipeline, Version
 from apps.pipelines.schedules import services as schedules
-from apps.pipelines.starting import Start
 from apps.pipelines.states import FINAL, ExecutionStatus, StageStatus
-from apps.pipelines.steps import World
 from apps.pipelines.transitions import ADVANCE_TASK
+from apps.pipelines.triggering import subscriptions
 from apps.storage import services as storage
 
 if TYPE_CHECKING:
     from apps.access.auth import Caller
     from apps.core.body import FieldError
-    from apps.pipelines.documents import Document
+    from apps.pipelines.language.documents import Document
 
 JSON = Any
 

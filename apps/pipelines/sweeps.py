@@ -7,10 +7,12 @@ from datetime import timedelta
 from django.db import transaction
 
 from apps.core import clock, sql
-from apps.pipelines import conditions, engine, queries, starting
-from apps.pipelines.conditions import Condition
+from apps.pipelines import queries
+from apps.pipelines.execution import engine, starting
 from apps.pipelines.models import Trigger
 from apps.pipelines.schedules import services as schedules
+from apps.pipelines.triggering import conditions
+from apps.pipelines.triggering.conditions import Condition
 
 # For how long the engine may be on its way to an execution whose run has ended: to look for those as well would give it
 # twice the work when it has most of it.

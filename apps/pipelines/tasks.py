@@ -6,10 +6,11 @@ from celery import shared_task
 from celery.signals import worker_ready, worker_shutting_down
 
 from apps.core.queue import answer_nudge
-from apps.pipelines import engine, sweeps
+from apps.pipelines import sweeps
+from apps.pipelines.execution import engine
+from apps.pipelines.execution.starting import DISPATCH_TASK
 from apps.pipelines.schedules import services as schedules
 from apps.pipelines.schedules.knocks import START_TASK
-from apps.pipelines.starting import DISPATCH_TASK
 from apps.pipelines.transitions import ADVANCE_TASK
 
 

@@ -16,7 +16,7 @@ from apps.core import clock, ids, jsonb, sql
 from apps.core.errors import IllegalTransition, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sse import wakeups
-from apps.pipelines import liveexecutions, livestages
+from apps.pipelines.execution import liveexecutions, livestages
 from apps.pipelines.models import Execution
 from apps.pipelines.states import (
     ENDED,
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from apps.pipelines.liveexecutions import LiveExecution
-    from apps.pipelines.livestages import LiveStage
+    from apps.pipelines.execution.liveexecutions import LiveExecution
+    from apps.pipelines.execution.livestages import LiveStage
     from apps.pipelines.models import Stage
 
 JSON = Any

@@ -12,22 +12,14 @@ from apps.access import services as access
 from apps.core.errors import Forbidden, GyozaError, IllegalTransition
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
-from apps.pipelines import (
-    advancing,
-    conditions,
-    documents,
-    filters,
-    messages,
-    queries,
-    starting,
-    steprun,
-    subscriptions,
-    transitions,
-)
-from apps.pipelines.conditions import Condition
+from apps.pipelines import queries, transitions
 from apps.pipelines.errors import NoEventOption, TriggerNotStarted
+from apps.pipelines.execution import advancing, starting, steprun
+from apps.pipelines.execution.starting import DISPATCH_TASK, Start
+from apps.pipelines.language import documents, filters
 from apps.pipelines.models import DeadLetter, Execution, Trigger, Version
-from apps.pipelines.starting import DISPATCH_TASK, Start
+from apps.pipelines.triggering import conditions, messages, subscriptions
+from apps.pipelines.triggering.conditions import Condition
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:

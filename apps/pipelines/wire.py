@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from apps.core import clock
-from apps.pipelines import conditions
 from apps.pipelines.states import StageStatus
+from apps.pipelines.triggering import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from apps.pipelines.models import DeadLetter, Execution, Pipeline, Schedule, Stage, Version
-    from apps.pipelines.statuses import TriggerStatus
+    from apps.pipelines.triggering.statuses import TriggerStatus
 
 JSON = Any
 

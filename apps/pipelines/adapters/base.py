@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from apps.pipelines.liveexecutions import LiveExecution
+    from apps.pipelines.execution.liveexecutions import LiveExecution
     from apps.topics.services import NewEvent
 
 JSON = Any

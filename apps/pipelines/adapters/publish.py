@@ -12,7 +12,7 @@ from apps.pipelines.adapters.base import (
     optional,
     required,
 )
-from apps.pipelines.messages import HOPS
+from apps.pipelines.triggering.messages import HOPS
 from apps.topics import queries as topics
 from apps.topics.services import NewEvent
 

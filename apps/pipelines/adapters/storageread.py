@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from apps.access.auth import Caller
 from apps.core.errors import NotFound
-from apps.pipelines import contents
 from apps.pipelines.adapters.base import Adapter, AdapterFailed, Call, Errand, required
+from apps.pipelines.execution import contents
 from apps.storage import queries as storage
 
 if TYPE_CHECKING:
-    from apps.pipelines.liveexecutions import LiveExecution
+    from apps.pipelines.execution.liveexecutions import LiveExecution
     from apps.storage.models import Object
 
 JSON = Any

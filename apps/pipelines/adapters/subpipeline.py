@@ -4,7 +4,7 @@ from typing import ClassVar
 from uuid import UUID
 
 from apps.access.auth import Caller
-from apps.pipelines import queries, starting
+from apps.pipelines import queries
 from apps.pipelines.adapters.base import (
     Adapter,
     AdapterFailed,
@@ -14,6 +14,7 @@ from apps.pipelines.adapters.base import (
     optional,
     required,
 )
+from apps.pipelines.execution import starting
 from apps.pipelines.models import Execution
 from apps.pipelines.states import FINAL, ExecutionStatus
 

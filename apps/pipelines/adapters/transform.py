@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from apps.pipelines import expressions
 from apps.pipelines.adapters.base import Adapter, AdapterFailed, Call, Done, expression, optional
 from apps.pipelines.errors import ExpressionFailed
+from apps.pipelines.language import expressions
 
 
 class Transform(Adapter):

@@ -14,9 +14,10 @@ from unfold.paginator import InfinitePaginator
 from apps.access.auth import person_of
 from apps.core.adminsite import AskingAdmin, ExactFilter, once
 from apps.core.markup import json_block, json_column
-from apps.pipelines import documents, pages, services, wire
+from apps.pipelines import pages, services, wire
 from apps.pipelines.adminpages import labels
 from apps.pipelines.adminpages.forms import AnswerForm, ReasonForm, ReplayForm
+from apps.pipelines.language import documents
 from apps.pipelines.models import Execution
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from unfold.widgets import (
 
 from apps.core import strictjson
 from apps.core.errors import Invalid
-from apps.pipelines import services, wire, yamltext
+from apps.pipelines import services, wire
+from apps.pipelines.language import yamltext
 from apps.pipelines.models import Pipeline
 
 if TYPE_CHECKING:

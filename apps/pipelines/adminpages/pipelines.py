@@ -14,8 +14,9 @@ from apps.access.auth import person_of
 from apps.core.adminsite import AskingAdmin, ExactFilter, may, once
 from apps.core.errors import GyozaError, NotFound
 from apps.core.markup import text_block
-from apps.pipelines import documents, pictures, queries, services, wire, yamltext
+from apps.pipelines import pictures, queries, services, wire
 from apps.pipelines.adminpages.forms import DeleteForm, DocumentForm, RunForm
+from apps.pipelines.language import documents, yamltext
 from apps.pipelines.models import Execution, Pipeline, Version
 from apps.pipelines.states import ExecutionStatus
 

@@ -9,9 +9,10 @@ from django.utils.formats import localize
 from unfold.decorators import display
 
 from apps.core.adminsite import AskingAdmin, once
-from apps.pipelines import pages, queries, statuses
+from apps.pipelines import pages, queries
 from apps.pipelines.adminpages import labels, verbs
 from apps.pipelines.models import Autostart, Trigger
+from apps.pipelines.triggering import statuses
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
     from apps.pipelines.models import Schedule
-    from apps.pipelines.statuses import TriggerStatus
+    from apps.pipelines.triggering.statuses import TriggerStatus
 
 # What a trigger's page shows of its dead letters.
 LAST_LETTERS = 20

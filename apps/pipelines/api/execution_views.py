@@ -11,7 +11,7 @@ from apps.core.api.bodies import read_nothing, read_reason
 from apps.core.api.creation import answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
-from apps.pipelines import contents, documents, queries, services, wire
+from apps.pipelines import queries, services, wire
 from apps.pipelines.api import requests
 from apps.pipelines.api.serializers import (
     DagSerializer,
@@ -21,6 +21,8 @@ from apps.pipelines.api.serializers import (
     ExecutionSerializer,
     StageApproveSerializer,
 )
+from apps.pipelines.execution import contents
+from apps.pipelines.language import documents
 from apps.pipelines.states import ExecutionStatus
 
 if TYPE_CHECKING:

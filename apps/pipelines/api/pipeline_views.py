@@ -12,7 +12,7 @@ from apps.core.api.pagination import decode_cursor, encode_cursor
 from apps.core.api.parameters import Parameters
 from apps.core.api.parsers import StrictJSONParser, YAMLParser
 from apps.core.api.views import ApiView
-from apps.pipelines import contents, queries, services
+from apps.pipelines import queries, services
 from apps.pipelines.api import requests
 from apps.pipelines.api.serializers import (
     ExecutionCreateSerializer,
@@ -25,6 +25,7 @@ from apps.pipelines.api.serializers import (
     PipelineVersionListSerializer,
     PipelineVersionSerializer,
 )
+from apps.pipelines.execution import contents
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

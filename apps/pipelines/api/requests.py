@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from apps.core.body import JSON, Body, is_integer, shown
-from apps.pipelines import queries, tags
+from apps.pipelines import queries
+from apps.pipelines.language import tags
 
 
 @dataclass(frozen=True, slots=True)

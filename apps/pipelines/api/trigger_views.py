@@ -11,7 +11,7 @@ from apps.access.auth import caller_of
 from apps.core.api.bodies import read_nothing
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
-from apps.pipelines import queries, statuses, triggers, wire
+from apps.pipelines import queries, triggers, wire
 from apps.pipelines.api import requests
 from apps.pipelines.api.serializers import (
     DeadLetterPageSerializer,
@@ -24,6 +24,7 @@ from apps.pipelines.api.serializers import (
     TriggerTestSerializer,
     TriggerTrialSerializer,
 )
+from apps.pipelines.triggering import statuses
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

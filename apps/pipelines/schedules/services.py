@@ -14,18 +14,19 @@ from django.db import transaction
 from apps.access import services as access
 from apps.core import clock
 from apps.core.sql import AWAY
-from apps.pipelines import queries, starting
+from apps.pipelines import queries
 from apps.pipelines.errors import NoSchedule
+from apps.pipelines.execution import starting
+from apps.pipelines.execution.starting import Start
 from apps.pipelines.models import Execution, Pipeline, Schedule, Version
 from apps.pipelines.schedules import knocks
 from apps.pipelines.schedules.cron import Cron
-from apps.pipelines.starting import Start
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from apps.access.auth import Caller
-    from apps.pipelines.plans import SchedulePlan
+    from apps.pipelines.language.plans import SchedulePlan
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ import pytest
 from django.test import Client
 
 from apps.access.auth import ANONYMOUS
-from apps.pipelines import advancing, queries, services
+from apps.pipelines import queries, services
+from apps.pipelines.execution import advancing
 from tests.contract.storage.conftest import place
 
 if TYPE_CHECKING:

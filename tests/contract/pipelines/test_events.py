@@ -9,7 +9,8 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from apps.pipelines import engine, sweeps
+from apps.pipelines import sweeps
+from apps.pipelines.execution import engine
 from apps.runs.states import WorkerState
 from apps.topics.services import NewEvent, append_events
 from tests.cast import client_for

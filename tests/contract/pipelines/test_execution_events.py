@@ -9,7 +9,8 @@ import pytest
 
 from apps.access.auth import ANONYMOUS
 from apps.core.threads import in_own_thread, in_thread
-from apps.pipelines import advancing, services, transitions
+from apps.pipelines import services, transitions
+from apps.pipelines.execution import advancing
 from apps.runs import transitions as run_moves
 from apps.runs.models import Run
 from tests import aio

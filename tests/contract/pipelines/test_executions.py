@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from apps.pipelines import advancing
+from apps.pipelines.execution import advancing
 from tests.cast import client_for
 from tests.contract.pipelines.conftest import complaints, refusal
 

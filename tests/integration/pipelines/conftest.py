@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from apps.access.auth import ANONYMOUS
-from apps.pipelines import advancing, services
+from apps.pipelines import services
+from apps.pipelines.execution import advancing
 from apps.pipelines.models import Execution, Stage
 from apps.runs import transitions as run_moves
 from apps.runs.models import Run

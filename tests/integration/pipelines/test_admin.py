@@ -16,8 +16,10 @@ from django.urls import NoReverseMatch, reverse
 
 from apps.access.auth import ANONYMOUS
 from apps.access.models import AuditEntry
-from apps.pipelines import dispatching, engine, services, triggers
+from apps.pipelines import services, triggers
+from apps.pipelines.execution import engine
 from apps.pipelines.models import DeadLetter, Execution, Pipeline, Schedule, Trigger, Version
+from apps.pipelines.triggering import dispatching
 from apps.topics.services import NewEvent, append_events
 
 pytestmark = pytest.mark.django_db

@@ -9,7 +9,8 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.access.auth import ANONYMOUS
 from apps.core import ids
-from apps.pipelines import advancing, services, settling
+from apps.pipelines import services
+from apps.pipelines.execution import advancing, settling
 from apps.pipelines.models import Execution
 from apps.runs.models import Run
 from apps.topics import queries as topics

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from apps.pipelines import advancing
+from apps.pipelines.execution import advancing
 from apps.pipelines.models import Execution
 from apps.runs.models import Run
 

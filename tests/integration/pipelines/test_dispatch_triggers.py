@@ -9,18 +9,10 @@ import pytest
 
 from apps.access.auth import ANONYMOUS
 from apps.core import clock, sql
-from apps.pipelines import (
-    advancing,
-    dispatching,
-    engine,
-    errors,
-    liveexecutions,
-    services,
-    statuses,
-    transitions,
-    triggers,
-)
+from apps.pipelines import errors, services, transitions, triggers
+from apps.pipelines.execution import advancing, engine, liveexecutions
 from apps.pipelines.models import DeadLetter, Ending, Execution, Trigger, Version
+from apps.pipelines.triggering import dispatching, statuses
 from apps.topics import queries as topics
 from apps.topics.appending.writes import MAX_RECORD_BYTES
 from apps.topics.models import Topic

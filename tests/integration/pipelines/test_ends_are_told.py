@@ -9,8 +9,10 @@ import pytest
 
 from apps.access.auth import ANONYMOUS
 from apps.core import clock
-from apps.pipelines import dispatching, engine, services, settling, sweeps, triggers
+from apps.pipelines import services, sweeps, triggers
+from apps.pipelines.execution import engine, settling
 from apps.pipelines.models import Ending, Execution, Trigger
+from apps.pipelines.triggering import dispatching
 from apps.runs.models import Run
 from apps.topics.services import NewEvent, append_events
 from tests.asserts import present

@@ -9,7 +9,8 @@ import pytest
 import time_machine
 
 from apps.access.auth import ANONYMOUS
-from apps.pipelines import advancing, services
+from apps.pipelines import services
+from apps.pipelines.execution import advancing
 from apps.pipelines.models import Execution
 from apps.topics import queries as topics
 from apps.topics import services as topic_services

@@ -15,8 +15,9 @@ from django_celery_beat.models import CrontabSchedule, PeriodicTask, PeriodicTas
 from apps.access.auth import ANONYMOUS
 from apps.access.models import AuditEntry
 from apps.core.errors import Invalid
-from apps.pipelines import services, starting, sweeps, transitions
+from apps.pipelines import services, sweeps, transitions
 from apps.pipelines.errors import NoSchedule
+from apps.pipelines.execution import starting
 from apps.pipelines.models import Execution, Schedule
 from apps.pipelines.schedules import services as schedules
 from apps.pipelines.tasks import start_schedule

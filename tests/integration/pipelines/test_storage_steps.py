@@ -11,7 +11,8 @@ import pytest
 from apps.access.auth import ANONYMOUS, Caller
 from apps.access.services import issue_run_token
 from apps.core.errors import Invalid, Unavailable
-from apps.pipelines import advancing, errands, services
+from apps.pipelines import services
+from apps.pipelines.execution import advancing, errands
 from apps.pipelines.models import Execution
 from apps.storage import blobs, events
 from apps.storage import queries as storage

@@ -10,8 +10,10 @@ import pytest
 from django.db import ProgrammingError
 
 from apps.access.auth import ANONYMOUS
-from apps.pipelines import dispatching, services, starting, stumbles, triggers
+from apps.pipelines import services, triggers
+from apps.pipelines.execution import starting
 from apps.pipelines.models import DeadLetter, Execution, Trigger
+from apps.pipelines.triggering import dispatching, stumbles
 from apps.topics import queries as topics
 from apps.topics.services import NewEvent, append_events
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from apps.pipelines import drawing
-from apps.pipelines.drawing import BOX_HEIGHT, BOX_WIDTH, Drawing, Look, lay_out, svg
+from apps.pipelines.language import drawing
+from apps.pipelines.language.drawing import BOX_HEIGHT, BOX_WIDTH, Drawing, Look, lay_out, svg
 
 
 @st.composite

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from apps.pipelines import expressions
 from apps.pipelines.errors import ExpressionFailed
+from apps.pipelines.language import expressions
 
 TWICE = " | ".join(["`[1]`"] + ["[@,@][]"] * 16)
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.pipelines.graph import decide, dependents, find_cycle
+from apps.pipelines.execution.graph import decide, dependents, find_cycle
 from apps.pipelines.states import ACTIVE, ENDED, ExecutionStatus, StageStatus
 
 if TYPE_CHECKING:

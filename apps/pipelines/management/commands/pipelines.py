@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from apps.access.auth import COMMAND_LINE
 from apps.core import strictjson
 from apps.core.errors import GyozaError, Invalid
-from apps.pipelines import queries, services, wire, yamltext
+from apps.pipelines import queries, services, wire
+from apps.pipelines.language import yamltext
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from apps.core.body import Body, shown
 from apps.definitions import services as definitions
-from apps.pipelines import expressions
-from apps.pipelines.graph import find_cycle
-from apps.pipelines.plans import Step, Work
+from apps.pipelines.execution.graph import find_cycle
+from apps.pipelines.language import expressions
+from apps.pipelines.language.plans import Step, Work
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from apps.pipelines import messages
 from apps.pipelines.models import DeadLetter
+from apps.pipelines.triggering import messages
 from apps.topics.services import NewEvent
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ from msgspec.structs import replace
 from apps.access.auth import Caller
 from apps.definitions import queries as definitions
 from apps.definitions import services as definition_services
-from apps.pipelines import expressions
 from apps.pipelines.errors import ExpressionFailed
+from apps.pipelines.language import expressions
 from apps.runs import services as runs
 from apps.runs.services import RunSpec
 
 if TYPE_CHECKING:
     from apps.definitions.models import Definition
     from apps.definitions.queries import Wanted
-    from apps.pipelines.liveexecutions import LiveExecution
+    from apps.pipelines.execution.liveexecutions import LiveExecution
+    from apps.pipelines.language.plans import Plan, Step
     from apps.pipelines.models import Pipeline, Version
-    from apps.pipelines.plans import Plan, Step
 
 JSON = Any
 

@@ -8,9 +8,12 @@ from django.db import transaction
 
 from apps.core import sql
 from apps.core.queue import nudge_on_commit
-from apps.pipelines import deadletters, documents, starting, transitions
+from apps.pipelines import transitions
+from apps.pipelines.execution import starting
+from apps.pipelines.language import documents
 from apps.pipelines.models import Ending, Execution, Trigger
 from apps.pipelines.states import ExecutionStatus
+from apps.pipelines.triggering import deadletters
 from apps.topics import services as topics
 
 if TYPE_CHECKING:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from apps.pipelines import documents, queries
+from apps.pipelines import queries
+from apps.pipelines.language import documents
 from apps.pipelines.models import Stage
 from apps.storage import queries as storage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from apps.pipelines.liveexecutions import LiveExecution
+    from apps.pipelines.execution.liveexecutions import LiveExecution
     from apps.pipelines.models import Execution
 
 # In the note of a stage that a replay has not done again: the execution that has done it.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from apps.core.errors import NotFound
-from apps.pipelines import conditions
-from apps.pipelines.conditions import Condition
 from apps.pipelines.models import Pipeline, Trigger
+from apps.pipelines.triggering import conditions
+from apps.pipelines.triggering.conditions import Condition
 from apps.topics import services as topics
 
 

@@ -14,14 +14,14 @@ import msgspec
 
 from apps.core.body import Body, shown
 from apps.definitions import services as definitions
-from apps.pipelines import filters, steps
-from apps.pipelines.plans import Batch, Plan, RateLimit, SchedulePlan, TriggerPlan
+from apps.pipelines.language import filters, steps
+from apps.pipelines.language.plans import Batch, Plan, RateLimit, SchedulePlan, TriggerPlan
 from apps.pipelines.schedules.cron import BadCron, Cron, is_timezone
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:
     from apps.core.body import FieldError
-    from apps.pipelines.steps import World
+    from apps.pipelines.language.steps import World
 
 JSON = Any
 

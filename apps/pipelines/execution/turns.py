@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from apps.core.errors import GyozaError
 from apps.core.queue import nudge_on_commit
-from apps.pipelines import expressions, queries, steprun, transitions
+from apps.pipelines import queries, transitions
 from apps.pipelines.adapters import registry
 from apps.pipelines.adapters.base import (
     AdapterFailed,
@@ -23,11 +23,13 @@ from apps.pipelines.adapters.base import (
     Waits,
 )
 from apps.pipelines.errors import ExpressionFailed
-from apps.pipelines.graph import Decision, decide
-from apps.pipelines.liveexecutions import read_trigger
+from apps.pipelines.execution import steprun
+from apps.pipelines.execution.graph import Decision, decide
+from apps.pipelines.execution.liveexecutions import read_trigger
+from apps.pipelines.execution.steprun import StepFailed
+from apps.pipelines.language import expressions
+from apps.pipelines.language.steps import MOST_ITEMS
 from apps.pipelines.states import ACTIVE, ExecutionStatus, StageStatus
-from apps.pipelines.steprun import StepFailed
-from apps.pipelines.steps import MOST_ITEMS
 from apps.runs import services as runs
 from apps.runs.services import RunSpec
 from apps.runs.states import FINAL as FINAL_RUN_STATES
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
-    from apps.pipelines.livestages import LiveStage
-    from apps.pipelines.plans import Plan, Step
+    from apps.pipelines.execution.livestages import LiveStage
+    from apps.pipelines.language.plans import Plan, Step
     from apps.pipelines.transitions import Moves
 
 JSON = Any

@@ -12,9 +12,10 @@ from django.db.models import Count
 
 from apps.core import clock, correlation, ids
 from apps.core.queue import nudge_on_commit
-from apps.pipelines import documents, transitions
+from apps.pipelines import transitions
 from apps.pipelines.errors import TagTaken
-from apps.pipelines.liveexecutions import LiveExecution
+from apps.pipelines.execution.liveexecutions import LiveExecution
+from apps.pipelines.language import documents
 from apps.pipelines.models import Execution, Pipeline, Trigger, Version
 from apps.pipelines.states import ExecutionStatus
 from apps.pipelines.transitions import ADVANCE_TASK

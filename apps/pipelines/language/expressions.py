@@ -14,7 +14,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from apps.pipelines.errors import ExpressionFailed
-from apps.pipelines.interpreter import Interpreter
+from apps.pipelines.language.interpreter import Interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

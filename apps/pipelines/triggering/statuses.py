@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 from django.db.models import Count, F
 
 from apps.core import clock
-from apps.pipelines import conditions, documents, queries
-from apps.pipelines.conditions import Condition
+from apps.pipelines import queries
+from apps.pipelines.language import documents
+from apps.pipelines.language.plans import TriggerPlan
 from apps.pipelines.models import Execution, Trigger, Version
-from apps.pipelines.plans import TriggerPlan
 from apps.pipelines.states import ExecutionStatus, TriggerState
+from apps.pipelines.triggering import conditions
+from apps.pipelines.triggering.conditions import Condition
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING
 from django import db
 
 from apps.core.nudges import Ear
-from apps.pipelines import advancing, dispatching, errands, settling
-from apps.pipelines.dispatching import Dispatched
-from apps.pipelines.starting import DISPATCH_TASK
+from apps.pipelines.execution import advancing, errands, settling
+from apps.pipelines.execution.starting import DISPATCH_TASK
 from apps.pipelines.transitions import ADVANCE_TASK
+from apps.pipelines.triggering import dispatching
+from apps.pipelines.triggering.dispatching import Dispatched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
     from uuid import UUID
 
-    from apps.pipelines.errands import Ordered
+    from apps.pipelines.execution.errands import Ordered
 
 log = logging.getLogger(__name__)
 

@@ -16,28 +16,19 @@ from django.db import ProgrammingError, transaction
 
 from apps.core import clock, sql
 from apps.core.sql import AWAY
-from apps.pipelines import (
-    advancing,
-    conditions,
-    deadletters,
-    documents,
-    filters,
-    messages,
-    queries,
-    settling,
-    starting,
-    stumbles,
-    subscriptions,
-)
-from apps.pipelines.conditions import Condition
-from apps.pipelines.starting import Start
+from apps.pipelines import queries
+from apps.pipelines.execution import advancing, settling, starting
+from apps.pipelines.execution.starting import Start
+from apps.pipelines.language import documents, filters
+from apps.pipelines.triggering import conditions, deadletters, messages, stumbles, subscriptions
+from apps.pipelines.triggering.conditions import Condition
 from apps.topics import queries as topics
 from apps.topics import services as topic_services
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from apps.pipelines.plans import Plan, TriggerPlan
+    from apps.pipelines.language.plans import Plan, TriggerPlan
     from apps.topics.queries import Stored
     from apps.topics.services import NewEvent
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 from apps.core.errors import NotFound
 from apps.core.queue import nudge_on_commit
 from apps.core.sql import AWAY
-from apps.pipelines import documents, errands, transitions
-from apps.pipelines.errands import Ordered
+from apps.pipelines import transitions
+from apps.pipelines.execution import errands
+from apps.pipelines.execution.errands import Ordered
+from apps.pipelines.execution.steprun import Ops
+from apps.pipelines.execution.turns import Turn
+from apps.pipelines.language import documents
 from apps.pipelines.states import UNDONE, ExecutionStatus
-from apps.pipelines.steprun import Ops
-from apps.pipelines.turns import Turn
 from apps.runs import services as runs
 from apps.topics.services import Refused
 
@@ -27,9 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
     from uuid import UUID
 
-    from apps.pipelines.livestages import LiveStage
+    from apps.pipelines.execution.livestages import LiveStage
+    from apps.pipelines.language.plans import Plan
     from apps.pipelines.models import Execution
-    from apps.pipelines.plans import Plan
     from apps.pipelines.transitions import Moves
     from apps.runs.services import RunSpec
 

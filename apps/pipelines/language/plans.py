@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from apps.pipelines.filters import Filter
+    from apps.pipelines.language.filters import Filter
 
 JSON = Any
 
