@@ -114,6 +114,8 @@ def test_files_appear_as_they_are_written(
 
     gyoza.kill("web")
     gyoza.wait_for(lambda: text_of(browser, "#following") == "connecting", "the page has noticed")
+    browser.find_element(By.LINK_TEXT, "2.md").click()
+    gyoza.wait_for(lambda: "no answer" in text_of(browser, "#pane"), "the pane says so, too")
     go_on.with_name("go-on-1").touch()
     gyoza.wait_for(lambda: stored() == 6, "three more are stored")
     assert shown(browser) == names(3)

@@ -35,11 +35,19 @@ const root = document.getElementById("tree");
 if (root) {
   const pane = document.getElementById("pane");
   const following = document.getElementById("following");
+  let asked = 0;
+  let told = 0;
   const tree = new Tree(root, async (url, isAsked = false) => {
-    const answer = await fetch(`${url}&pane`);
-    if (answer.redirected) { location.href = url; return; }
-    const part = new DOMParser().parseFromString(await answer.text(), "text/html");
-    pane.replaceChildren(...(answer.ok ? part.body.childNodes : part.querySelector("main").childNodes));
+    const turn = ++asked;
+    const answer = await fetch(`${url}&pane`).catch(() => null);
+    if (answer?.redirected) { location.href = url; return; }
+    const text = await answer?.text().catch(() => "");
+    // What was asked for later has been answered sooner.
+    if (turn < told) return;
+    told = turn;
+    const part = new DOMParser().parseFromString(text ?? "", "text/html");
+    const shown = answer?.ok ? part.body : part.querySelector("main");
+    pane.replaceChildren(...(shown?.childNodes ?? ["There is no answer now. Choose it again in a moment."]));
     pane.setAttribute("aria-label", `Preview of ${new URL(url, location.href).searchParams.get("object")}`);
     if (isAsked) pane.focus({ preventScroll: matchMedia("(min-width: 64rem)").matches });
   });
