@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
+from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
@@ -109,6 +110,7 @@ def test_files_appear_as_they_are_written(
     gyoza.wait_for(lambda: "running" in text_of(browser, "#stages"), "its run is under way")
     gyoza.wait_for(lambda: text_of(browser, "#following") == "following", "the page follows")
 
+    browser.execute_script("document.getElementById('deeds').isFirst = true")
     browser.find_element(By.LINK_TEXT, "1.md").click()
     gyoza.wait_for(lambda: "Report 1" in text_of(browser, "#pane"), "the preview is there")
 
@@ -124,6 +126,8 @@ def test_files_appear_as_they_are_written(
 
     go_on.with_name("go-on-2").touch()
     gyoza.wait_for(lambda: shown(browser) == names(9), "the tree goes on")
+    gyoza.wait_for(lambda: "9 objects" in text_of(browser, "#facts"), "the page was read again")
+    assert browser.execute_script("return document.getElementById('deeds').isFirst")
     go_on.with_name("go-on-3").touch()
     gyoza.wait_for(lambda: "completed" in text_of(browser, "#facts"), "the page tells the end")
     gyoza.wait_for(
@@ -143,10 +147,14 @@ def test_a_button_is_pressed(browser: Chrome, gyoza: System, api: httpx.Client):
     api.post(f"{API}/pipelines/", json={"id": "q", "name": "q", "steps": steps}).raise_for_status()
     execution = api.post(f"{API}/pipelines/q/run", json={"tag": "one"}).json()["id"]
     log_in(browser, gyoza, f"/console/executions/{execution}")
-    WebDriverWait(browser, 60).until(
-        lambda _: browser.find_elements(By.XPATH, "//button[text()='Approve']")
-    )
-    browser.find_element(By.NAME, "comment").send_keys("it may")
+
+    def comment(_: object) -> bool:
+        browser.find_element(By.NAME, "comment").send_keys("it may")
+        return True
+
+    # Until somebody types, the part with the form is replaced when it is read again.
+    not_yet = [NoSuchElementException, StaleElementReferenceException]
+    WebDriverWait(browser, 60, ignored_exceptions=not_yet).until(comment)
     browser.find_element(By.XPATH, "//button[text()='Approve']").click()
     gyoza.wait_for(lambda: "completed" in text_of(browser, "#facts"), "it is completed")
     assert "ask: approved." in text_of(browser, "[role=status].told")
