@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zipstream import ZIP_STORED, ZipStream
 
 from apps.storage import blobs
+from apps.storage.errors import ObjectNotFound
 from apps.storage.models import Object
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def pieces(objects: Iterable[Object]) -> Iterator[bytes]:
     """Yield the archive in pieces of some size; one object is open at a time, and none is in memory as a whole.
 
     An object that is replaced meanwhile is the old or the new one; one that is deleted is left out.
+
+    Raises ObjectNotFound for one that has lost its content, and Unavailable: what isn't whole must not look so.
     """
     gathered = bytearray()
     for piece in _raw(objects):
@@ -49,7 +52,11 @@ def _opened(one: Object) -> Readable | None:
         return blobs.open_at(one.blob, 0)
     except blobs.BlobGone:
         newer = Object.objects.filter(space_id=one.space_id, name=one.name).first()
-        return None if newer is None or newer.blob == one.blob else _opened(newer)
+        if newer is None:
+            return None
+        if newer.blob == one.blob:
+            raise ObjectNotFound(f"the content of {one.key} has gone") from None
+        return _opened(newer)
 
 
 def _content(opened: Readable) -> Iterator[bytes]:

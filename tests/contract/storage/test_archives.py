@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from apps.access.auth import ANONYMOUS
-from apps.storage import archive, services
+from apps.storage import archive, blobs, services
+from apps.storage.errors import ObjectNotFound
 from apps.storage.keys import Key
 from apps.storage.models import Object
 from tests.contract.storage.conftest import malformed, refused
@@ -74,3 +75,10 @@ def test_what_changes_meanwhile_is_old_or_new_or_left_out(filled, owner):
     services.delete_object(key=Key("full", "other/é.txt"), caller=ANONYMOUS)
     found = unpacked(b"".join(archive.pieces(looked_up)))
     assert found == {"boost/a.txt": b"newer", "boost/deep/b.bin": CONTENT["boost/deep/b.bin"]}
+
+
+def test_it_breaks_off_where_content_is_lost(filled):
+    lost = Object.objects.get(name="boost/a.txt")
+    blobs.remove(lost.blob)
+    with pytest.raises(ObjectNotFound, match="has gone"):
+        list(archive.pieces([lost]))
