@@ -12,14 +12,14 @@ from apps.storage.errors import ObjectNotFound
 from apps.storage.models import Object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from apps.storage.blobs import Readable
 
 _PIECE_BYTES = 256 * 1024
 
 
-def pieces(objects: Iterable[Object]) -> Iterator[bytes]:
+def pieces(objects: Iterable[Object]) -> Generator[bytes, None, None]:
     """Yield the archive in pieces of some size; one object is open at a time, and none is in memory as a whole.
 
     An object that is replaced meanwhile is the old or the new one; one that is deleted is left out.

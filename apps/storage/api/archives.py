@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -13,7 +14,7 @@ from apps.core.threads import in_own_thread
 from apps.storage import archive, listing, queries
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Generator
 
     from django.http import HttpRequest
 
@@ -34,7 +35,7 @@ class ArchiveView(View):
         space = await in_own_thread(queries.get_space, named=execution, caller=caller)
         made = archive.pieces(listing.walk(space, prefix=prefix, stage=stage))
         return StreamingHttpResponse(
-            _sent(made),
+            sent(made),
             content_type="application/zip",
             headers={
                 "Content-Disposition": f"attachment; filename*=UTF-8''{quote(str(space), safe='')}.zip",
@@ -44,10 +45,21 @@ class ArchiveView(View):
         )
 
 
-async def _sent(made: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def sent(made: Generator[bytes, None, None]) -> AsyncIterator[bytes]:
+    """Yield what a generator makes in threads, and close it with what it has open, also when nobody wants the rest."""
+    # Whoever has gone leaves a thread behind that is still at a piece.
+    turn = threading.Lock()
+
+    def piece() -> bytes:
+        with turn:
+            return next(made, b"")
+
+    def close() -> None:
+        with turn:
+            made.close()
+
     try:
-        while piece := await in_own_thread(next, made, b""):
-            yield piece
+        while found := await in_own_thread(piece):
+            yield found
     finally:
-        # What is open is closed.
-        await in_own_thread(made.close)  # type: ignore[attr-defined]
+        await in_own_thread(close)

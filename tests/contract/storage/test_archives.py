@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+import threading
 import zipfile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from apps.access.auth import ANONYMOUS
 from apps.storage import archive, blobs, services
+from apps.storage.api.archives import sent
 from apps.storage.errors import ObjectNotFound
 from apps.storage.keys import Key
 from apps.storage.models import Object
 from tests.contract.storage.conftest import malformed, refused
 from tests.object_client import call, put
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,3 +88,31 @@ def test_it_breaks_off_where_content_is_lost(filled):
     blobs.remove(lost.blob)
     with pytest.raises(ObjectNotFound, match="has gone"):
         list(archive.pieces([lost]))
+
+
+def test_what_is_open_is_closed_after_the_piece_that_is_under_way_when_the_client_goes():
+    begun, goes_on, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def made() -> Generator[bytes, None, None]:
+        try:
+            begun.set()
+            goes_on.wait(30)
+            yield b"a"
+        finally:
+            closed.set()
+
+    async def scene() -> None:
+        async def read() -> None:
+            async for _ in sent(made()):
+                pass
+
+        reading = asyncio.create_task(read())
+        await asyncio.to_thread(begun.wait, 30)
+        reading.cancel()
+        await asyncio.wait([reading], timeout=0.1)
+        goes_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+
+    asyncio.run(scene())
+    assert closed.wait(30)
