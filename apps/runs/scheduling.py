@@ -12,7 +12,6 @@ from django.conf import settings
 from apps.core import sql
 from apps.runs import transitions
 from apps.runs.live import as_live
-from apps.runs.models import Run
 from apps.runs.placement import Capacity, Demand, place
 from apps.runs.states import HOLDS_RESOURCES, ExecutorName, WorkerState
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from apps.runs.models import Run
     from apps.runs.transitions import Batch
 
 # How often a claim looks for as many candidates as it has slots: some of them may not fit beside each other. What it
@@ -280,10 +280,8 @@ def _claim_of(row: dict[str, Any], lease: str, gpu: int | None) -> Claim:
 
 def lock_lease(run_id: UUID, *, attempt: int, lease: str) -> bool:
     """Lock a run until the transaction ends, and say whether it is still held under this lease."""
-    held = Run.objects.filter(
-        pk=run_id, current_attempt=attempt, lease=lease, state__in=HOLDS_RESOURCES
-    )
-    return held.select_for_update(no_key=True).values_list("pk").first() is not None
+    held = sql.run_bound("runs/lock_lease", run_id=run_id, attempt=attempt, lease=lease)
+    return bool(held.rows)
 
 
 def claim_of(run: Run) -> Claim:
