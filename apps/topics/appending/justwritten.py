@@ -47,11 +47,6 @@ def leave(topic: str, taker: Taker) -> None:
         del here[topic]
 
 
-def is_wanted(topic: str) -> bool:
-    """Say whether somebody takes a topic's records."""
-    return topic in _takers.get(asyncio.get_running_loop(), {})
-
-
 def offer(placed: Iterable[Placed], batches: dict[str, list[Record]]) -> None:
     """Offer what is committed to who waits for it; its wake-up follows."""
     here = _takers.get(asyncio.get_running_loop())

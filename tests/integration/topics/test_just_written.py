@@ -172,7 +172,8 @@ def test_nothing_is_offered_to_those_who_have_gone():
 
     async def scene() -> None:
         async with opened(where):
-            assert justwritten.is_wanted("t")
-        assert not justwritten.is_wanted("t")
+            here = justwritten._takers[asyncio.get_running_loop()]
+            assert here.keys() == {"t"}
+        assert not here
 
     run(scene())
