@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from django.contrib import messages
@@ -63,19 +63,29 @@ class Page(View):
         return render(self.request, template, {**context, "may_operate": self.caller.may("write")})
 
 
+class Made(NamedTuple):
+    """What is told of something new, and its page."""
+
+    message: str
+    page: str
+
+
 class Act(Page):
     """Something an operator does with a button: it calls one service and leads back to a page."""
 
     http_method_names = ["post", "options"]
 
-    def act(self, change: Callable[[], str], *, back: str) -> HttpResponseRedirect:
-        """Do it and tell what became of it; a refusal is told on the page it came from."""
+    def act(self, change: Callable[[], str | Made], *, back: str) -> HttpResponseRedirect:
+        """Do it and tell what became of it, there if something was made; a refusal is told on the page it came from."""
         self.caller.require("write")
         try:
-            messages.success(self.request, change())
+            done = change()
         except GyozaError as exc:
             messages.error(self.request, exc.message)
-        return HttpResponseRedirect(back)
+            return HttpResponseRedirect(back)
+        message, page = done if isinstance(done, Made) else (done, back)
+        messages.success(self.request, message)
+        return HttpResponseRedirect(page)
 
 
 class RootView(View):

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.http import HttpResponseRedirect
 from django.urls import reverse
 
-from apps.console.page import Act, given
+from apps.console.page import Act, Made, given
 from apps.pipelines import services
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponseRedirect
 
 
 class CancelView(Act):
@@ -38,18 +37,14 @@ class ReplayView(Act):
     def post(self, request: HttpRequest, execution: str) -> HttpResponseRedirect:
         """Start a replay, and lead to it."""
         from_stage, tag = given(request, "from_stage"), given(request, "tag")
-        replay = ""
 
-        def change() -> str:
-            nonlocal replay
+        def change() -> Made:
             child = services.replay_execution(
                 named=execution, from_stage=from_stage, tag=tag or None, caller=self.caller
             )
-            replay = str(child.id)
-            return f"This is a replay from {from_stage} on."
+            return Made(f"This is a replay from {from_stage} on.", _page(str(child.id)))
 
-        refused = self.act(change, back=_page(execution))
-        return HttpResponseRedirect(_page(replay)) if replay else refused
+        return self.act(change, back=_page(execution))
 
 
 class AnswerView(Act):

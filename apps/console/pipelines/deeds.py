@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.http import HttpResponseRedirect
 from django.urls import reverse
 
-from apps.console.page import Act, given
+from apps.console.page import Act, Made, given
 from apps.core import strictjson
 from apps.core.errors import NotFound
 from apps.pipelines import services, triggers
@@ -16,7 +15,7 @@ from apps.pipelines.schedules import services as schedules
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponseRedirect
 
     from apps.access.auth import Caller
 
@@ -25,22 +24,17 @@ class RunView(Act):
     def post(self, request: HttpRequest, pipeline_id: str) -> HttpResponseRedirect:
         """Start an execution of the newest version, and lead to it."""
         inputs, tag = given(request, "inputs"), given(request, "tag")
-        started = ""
 
-        def change() -> str:
-            nonlocal started
+        def change() -> Made:
             execution = services.run_pipeline(
                 pipeline_id=pipeline_id,
                 inputs=strictjson.read_object(inputs.encode()) if inputs else {},
                 tag=tag or None,
                 caller=self.caller,
             )
-            started = str(execution.id)
-            return "Started."
+            return Made("Started.", reverse("console:execution", args=[execution.id]))
 
-        refused = self.act(change, back=_page(pipeline_id))
-        page = reverse("console:execution", args=[started]) if started else ""
-        return HttpResponseRedirect(page) if page else refused
+        return self.act(change, back=_page(pipeline_id))
 
 
 class StarterView(Act):
