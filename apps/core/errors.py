@@ -120,6 +120,12 @@ class NotAcceptable(GyozaError):
     code = "not_acceptable"
 
 
+class Unimplemented(GyozaError):
+    """The request asks for a part of HTTP that is not spoken here."""
+
+    code = "unimplemented"
+
+
 class UpgradeRequired(GyozaError):
     """This path speaks WebSocket only: ask for the upgrade."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
 import httptools
 import msgspec
@@ -14,6 +13,7 @@ from apps.core import correlation
 from apps.core.api import exception_handler
 from apps.core.errors import GyozaError, HeadTooLarge, Invalid, Stalled
 from apps.core.headers import ScopeHeaders
+from apps.stack.framing import ENOUGH_BYTES, fault_of, path_of, target_in
 from apps.stack.pushing import PushingProtocol
 
 if TYPE_CHECKING:
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
 
 # Nobody is known before the head is complete, so what it may cost is little: other servers take 8 to 64 KiB.
 MOST_HEAD_BYTES = 64 * 1024
-# So much of a path tells its dialect; and the parser of URLs takes 64 KiB.
-_ENOUGH_BYTES = 1024
 _NO_HEADERS = ScopeHeaders([])
 
 
 class HeadProtocol(PushingProtocol):
-    """Refuses a head that is too long (431) or no HTTP (400), and gives up a client that doesn't finish one."""
+    """Refuses a head that is too long (431), no HTTP (400) or not of our HTTP (501), and gives up a client that doesn't finish one."""
 
     _is_in_head = False
     _is_in_body = False
     _has_body = False
     # What has come since anything was taken: of a head, or of what is around a body's chunks and behind them.
     _head_bytes = 0
+    # The beginning of what came last where a request may begin.
+    _line = b""
     _arriving: asyncio.TimerHandle | None = None
     _problem: GyozaError | None = None
 
@@ -52,7 +52,11 @@ class HeadProtocol(PushingProtocol):
         # What a pipelining client sends may begin with the end of the request before: that is not counted.
         if self._is_in_head or self._is_in_body or self.cycle is None:
             self._head_bytes += len(data)
-        super().data_received(data)
+        if not self._is_in_body:
+            known = self._line if self._is_in_head else b""
+            self._line = known + data[: ENOUGH_BYTES - len(known)]
+        self._unset_keepalive_if_required()
+        self._parse(data)
         if not (self._is_in_head or self._is_in_body):
             return
         if self._head_bytes > MOST_HEAD_BYTES:
@@ -60,6 +64,39 @@ class HeadProtocol(PushingProtocol):
         elif self._is_in_body and not self._has_body and self._arriving is None:
             # Most bodies come with their head. Whatever waits for the beginning of one is held: by nobody for ever.
             self._expect()
+
+    def _parse(self, data: bytes) -> None:
+        rest = memoryview(data)
+        try:
+            while rest:
+                try:
+                    self.parser.feed_data(rest)
+                except httptools.HttpParserUpgrade as exc:
+                    if self._should_upgrade():
+                        self.handle_websocket_upgrade()
+                        return
+                    rest = rest[exc.args[0] :]
+                    self._stay()
+                else:
+                    return
+        except httptools.HttpParserError:
+            self._refuse(self._problem or Invalid("not an HTTP request"))
+
+    def _stay(self) -> None:
+        """Read a head again without its wish for a protocol that isn't spoken here (RFC 9110 §7.8).
+
+        With the wish, the parser takes the body for that protocol's: it would be lost, or pass for the next request.
+        """
+        line = b"%b %b HTTP/%b" % (
+            self.parser.get_method(),
+            self.url,
+            self.parser.get_http_version().encode(),
+        )
+        fields = [b"%b: %b" % field for field in self.headers if field[0] != b"upgrade"]
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn makes it: what comes behind a request that closes is not an error in that request.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"\r\n".join([line, *fields, b"", b""]))
 
     def on_message_begin(self) -> None:
         self._is_in_head = True
@@ -73,19 +110,27 @@ class HeadProtocol(PushingProtocol):
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        self._problem = self._fault()
+        if self._problem is not None:
+            # The parser hands it on as an error of its own, and no request comes of it.
+            raise self._problem
+        if self.parser.should_upgrade() and not self._should_upgrade():
+            return  # it is read again, by `_stay`
         self._is_in_head = False
         self._head_bytes = 0
         self._stop_expecting()
-        if (
-            len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-            > MOST_HEAD_BYTES
-        ):
-            # The parser hands it on as an error of its own, and no request comes of it.
-            self._problem = _too_large()
-            raise self._problem
         self._is_in_body = True
         self._has_body = False
         super().on_headers_complete()
+
+    def _fault(self) -> GyozaError | None:
+        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
+        if size > MOST_HEAD_BYTES:
+            return _too_large()
+        version = self.parser.get_http_version()
+        if version == "1.0":
+            self.expect_100_continue = False  # RFC 9110 §10.1.1
+        return fault_of(self.parser.get_method(), version, self.headers)
 
     def on_body(self, body: bytes) -> None:
         self._head_bytes = 0
@@ -94,13 +139,12 @@ class HeadProtocol(PushingProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._is_in_head:
+            return  # it is read again, by `_stay`
         self._is_in_body = False
         self._head_bytes = 0
         self._stop_expecting()
         super().on_message_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(self._problem or Invalid("not an HTTP request"))
 
     def _refuse(self, error: GyozaError) -> None:
         """Answer what never became a request, and hang up.
@@ -110,7 +154,9 @@ class HeadProtocol(PushingProtocol):
         """
         if self._is_next_to_be_answered():
             headers = ScopeHeaders(self.headers)
-            self.transport.write(refusal(error, path=path_of(self.url), headers=headers))
+            self.transport.write(
+                refusal(error, path=path_of(self.url or target_in(self._line)), headers=headers)
+            )
         elif not (self._is_in_body or isinstance(error, HeadTooLarge)):
             self._stop_expecting()
             newest = self.pipeline[0][0] if self.pipeline else self.cycle
@@ -141,15 +187,6 @@ class HeadProtocol(PushingProtocol):
             self._expect()  # it is we who don't read
         else:
             self._refuse(Stalled())
-
-
-def path_of(url: bytes) -> str:
-    """Return the path of a request line, of as much as has come; the root if it has none. A long one is cut."""
-    try:
-        path: bytes | None = httptools.parse_url(url[:_ENOUGH_BYTES]).path
-    except httptools.HttpParserInvalidURLError:
-        path = None
-    return unquote((path or b"/").decode("latin-1"))
 
 
 def refusal(

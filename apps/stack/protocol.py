@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from apps.core.asgi import socket_match
 from apps.stack.head import HeadProtocol
 from apps.stack.http2.protocol import PREFACE, Http2Protocol
 from apps.stack.patience import Patience
+
+if TYPE_CHECKING:
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 
 class PatientProtocol(HeadProtocol):
@@ -61,9 +64,11 @@ class PatientProtocol(HeadProtocol):
         super().connection_lost(exc)
 
     def _should_upgrade(self) -> bool:
-        # Elsewhere the wish is ignored, and the request answered as it is without.
+        before: RequestResponseCycle | None = self.cycle
+        # Elsewhere the wish is ignored, and the request answered as it is without; so it is behind a request that still waits.
         return (
             super()._should_upgrade()
-            and self.scope["method"] == "GET"
+            and self.parser.get_method() == b"GET"
+            and (before is None or before.response_complete)
             and socket_match(unquote(self.url.partition(b"?")[0].decode("latin-1"))) is not None
         )

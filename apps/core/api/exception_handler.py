@@ -43,6 +43,7 @@ STATUS: dict[type[errors.GyozaError], int] = {
     errors.PreconditionFailed: 412,
     errors.RangeNotSatisfiable: 416,
     errors.Throttled: 429,
+    errors.Unimplemented: 501,
     errors.Unavailable: 503,
     errors.OutOfRoom: 507,
 }
