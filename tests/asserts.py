@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 T = TypeVar("T")
 
@@ -16,6 +19,15 @@ def assert_problem(response: Any, status: int, code: str, *fields: str) -> dict[
         named = {error["field"] for error in body["error"]["detail"]["errors"]}
         assert named == set(fields), body
     return dict(body["error"])
+
+
+def assert_runs_nowhere(headers: Mapping[str, str]) -> None:
+    """Assert that a browser runs nothing of this content, guesses no type, and gives it to no page of another site."""
+    assert (
+        headers["content-security-policy"] == "default-src 'none'; sandbox; frame-ancestors 'none'"
+    )
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["cross-origin-resource-policy"] == "same-origin"
 
 
 def present(value: T | None) -> T:

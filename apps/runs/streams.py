@@ -10,6 +10,7 @@ import msgspec
 
 from apps.core import clock
 from apps.core.api.parameters import Parameters
+from apps.core.contentpolicy import OF_FOREIGN_CONTENT
 from apps.core.dataplane import View, respond
 from apps.core.digits import read_digits
 from apps.core.errors import NotFound
@@ -201,8 +202,7 @@ class RunLogsView(View):
                 _log_text(run_id, attempt, after),
                 is_document=True,
                 content_type="text/plain; charset=utf-8",
-                # An op's output is never taken for a page of ours.
-                headers={"X-Content-Type-Options": "nosniff"},
+                headers=OF_FOREIGN_CONTENT,
             )
         if resumed is not None:
             after = resumed

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from django.http import StreamingHttpResponse
 from django.utils.http import http_date
 
+from apps.core.contentpolicy import OF_FOREIGN_CONTENT
 from apps.core.threads import in_own_thread
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ def download(one: Object, span: Part | None, opened: Readable | None) -> Streami
             "Accept-Ranges": "bytes",
             "Content-Length": str(length),
             "Content-Disposition": _disposition(one),
-            "Content-Security-Policy": "default-src 'none'; sandbox",
-            "X-Content-Type-Options": "nosniff",
+            **OF_FOREIGN_CONTENT,
         },
     )
     if span is not None:

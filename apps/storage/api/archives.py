@@ -9,6 +9,7 @@ from urllib.parse import quote
 from django.http import StreamingHttpResponse
 
 from apps.core.api.parameters import Parameters
+from apps.core.contentpolicy import OF_FOREIGN_CONTENT
 from apps.core.dataplane import View
 from apps.core.threads import in_own_thread
 from apps.storage import archive, listing, queries
@@ -40,7 +41,7 @@ class ArchiveView(View):
             headers={
                 "Content-Disposition": f"attachment; filename*=UTF-8''{quote(str(space), safe='')}.zip",
                 "Cache-Control": "private, no-cache",
-                "X-Content-Type-Options": "nosniff",
+                **OF_FOREIGN_CONTENT,
             },
         )
 

@@ -16,6 +16,7 @@ from apps.runs.models import LogChunk
 from apps.runs.states import RunState
 from tests import aio
 from tests.asgi_client import Frame, get, opened
+from tests.asserts import assert_runs_nowhere
 from tests.cast import make_key
 from tests.factories import make_run
 
@@ -35,7 +36,7 @@ def text_of(url: str, **over: Any) -> bytes:
     async def scene() -> bytes:
         async with opened(url, **over) as answer:
             assert answer.headers["content-type"] == "text/plain; charset=utf-8"
-            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert_runs_nowhere(answer.headers)
             return await answer.body()
 
     return aio.run(scene())

@@ -16,6 +16,7 @@ from apps.storage.api.archives import sent
 from apps.storage.errors import ObjectNotFound
 from apps.storage.keys import Key
 from apps.storage.models import Object
+from tests.asserts import assert_runs_nowhere
 from tests.contract.storage.conftest import malformed, refused
 from tests.object_client import call, put
 
@@ -64,6 +65,12 @@ def test_it_holds_all_that_an_execution_has_written(filled):
 )
 def test_it_holds_a_stage_or_a_folder(filled, query, names):
     assert sorted(unpacked(call("GET", f"{URL}/full?{query}").content)) == names
+
+
+def test_it_is_saved_as_a_file(filled):
+    headers = call("GET", f"{URL}/full").headers
+    assert headers["content-disposition"].startswith("attachment; ")
+    assert_runs_nowhere(headers)
 
 
 def test_who_may_have_it(filled, reader, stranger):

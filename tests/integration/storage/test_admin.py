@@ -14,6 +14,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.core.contentpolicy import HEADER
 from apps.storage import blobs, previews, services
+from tests.asserts import assert_runs_nowhere
 from tests.object_client import call
 
 if TYPE_CHECKING:
@@ -116,8 +117,7 @@ def test_what_a_browser_would_run_is_shown_as_its_source_and_sent_as_a_file(
     answer = operator.get(f"{SPACES}{execution}/content/?object=s/a")
     assert b"".join(answer) == b'<svg onload="alert(1)">'
     assert answer["Content-Disposition"].startswith("attachment")
-    assert answer[HEADER] == "default-src 'none'; sandbox"
-    assert answer["X-Content-Type-Options"] == "nosniff"
+    assert_runs_nowhere(answer.headers)
 
 
 def test_markdown_is_laid_out(operator, execution, put):
@@ -195,7 +195,7 @@ def test_content_comes_in_pieces_through_the_application(operator, execution, pu
     cookie = f"sessionid={operator.cookies['sessionid'].value}"
     answer = call("GET", f"{SPACES}{execution}/content/?object=s%2Fa.png", cookie=cookie)
     assert (answer.status, len(answer.content)) == (200, 800_000)
-    assert answer.headers["content-security-policy"] == "default-src 'none'; sandbox"
+    assert_runs_nowhere(answer.headers)
 
 
 def test_an_image_is_shown(operator, execution, put):
