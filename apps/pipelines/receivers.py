@@ -1,4 +1,4 @@
-"""What happens here when runs end, and when topics that triggers follow grow."""
+"""What happens here when runs start and end, and when topics that triggers follow grow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from apps.core import queue
 from apps.pipelines import transitions
 from apps.pipelines.execution import engine
 from apps.pipelines.execution.starting import DISPATCH_TASK
-from apps.runs.signals import run_finished
+from apps.runs.signals import runs_moved
 from apps.topics.services import register_listener
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ _under_way: set[asyncio.Future[None]] = set()
 
 
 def connect() -> None:
-    """Listen to runs that end, and to topics that grow."""
-    run_finished.connect(advance_executions, dispatch_uid="pipelines.advance_executions")
+    """Listen to runs that move, and to topics that grow."""
+    runs_moved.connect(look_at_executions, dispatch_uid="pipelines.look_at_executions")
     register_listener(
         wake=dispatch_soon, nudge_on_commit=partial(queue.nudge_on_commit, DISPATCH_TASK)
     )
 
 
-def advance_executions(*, execution_ids: list[UUID], **_: Any) -> None:
-    """Advance executions one of whose runs has ended: by the engine of this process, else by whoever hears of it."""
-    if execution_ids and not engine.advance_soon(execution_ids):
-        transitions.wake(execution_ids)
+def look_at_executions(*, ended_in: list[UUID], started_in: list[UUID], **_: Any) -> None:
+    """Have executions looked at whose runs have moved: by the engine of this process, else by whoever hears of it."""
+    if not engine.tell(ended_in=ended_in, started_in=started_in):
+        transitions.wake([*ended_in, *started_in])
 
 
 def dispatch_soon(_topics: Collection[str]) -> None:

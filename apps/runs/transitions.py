@@ -22,7 +22,7 @@ from apps.core.sse import wakeups
 from apps.runs import backoff
 from apps.runs.live import Live, LogPiece, as_live, clean
 from apps.runs.models import Run, Worker
-from apps.runs.signals import run_finished
+from apps.runs.signals import runs_moved
 from apps.runs.states import MOVES, EventType, RunState, WorkerState
 from apps.topics import services as topics
 from apps.topics.states import RecordKind
@@ -47,7 +47,9 @@ class Batch:
         self._attempts: list[dict[str, JSON]] = []
         self._logs: list[LogPiece] = []
         self._feed: list[topics.NewEvent] = []
-        self._ended: list[Live] = []
+        # Executions of which a run has started, or ended.
+        self._started_in: set[UUID] = set()
+        self._ended_in: set[UUID] = set()
 
     def lock(self, ids: Iterable[UUID]) -> dict[UUID, Live]:
         """Lock the runs that exist and return them by id."""
@@ -111,9 +113,15 @@ class Batch:
             }
         )
 
+    def started(self, run: Live) -> None:
+        """Remember that the run has been started."""
+        if run.execution_id is not None:
+            self._started_in.add(run.execution_id)
+
     def ended(self, run: Live) -> None:
         """Remember that the run has become final."""
-        self._ended.append(run)
+        if run.execution_id is not None:
+            self._ended_in.add(run.execution_id)
 
     def write(self) -> None:
         """Write everything, topics last: their locks are held for the shortest time."""
@@ -132,13 +140,14 @@ class Batch:
         )
         touched = {entry["run_id"] for entry in self._events} | {p.run_id for p in self._logs}
         wakeups.announce_on_commit(*(f"run:{one}" for one in touched))
-        if self._ended:
+        if self._started_in or self._ended_in:
             transaction.on_commit(
                 partial(
-                    run_finished.send_robust,
+                    runs_moved.send_robust,
                     sender=Run,
-                    run_ids=[run.id for run in self._ended],
-                    execution_ids=list({run.execution_id for run in self._ended} - {None}),
+                    ended_in=list(self._ended_in),
+                    # Whoever looks because one has ended sees what has started.
+                    started_in=list(self._started_in - self._ended_in),
                 ),
                 robust=True,
             )
@@ -210,6 +219,7 @@ def start(
     _move(run, S.RUNNING)
     run.started_at = moves.now
     run.handle = None if handle is None else _encode(handle).decode()
+    moves.started(run)
     moves.note(run, EventType.STARTED, msg or f"started on {run.worker_id}", payload)
 
 

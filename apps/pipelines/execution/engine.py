@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from itertools import islice
@@ -16,6 +17,7 @@ from django import db
 
 from apps.core.nudges import Ear
 from apps.pipelines.execution import advancing, errands, settling
+from apps.pipelines.execution.started import Started
 from apps.pipelines.execution.starting import DISPATCH_TASK
 from apps.pipelines.transitions import ADVANCE_TASK
 from apps.pipelines.triggering import dispatching
@@ -78,6 +80,7 @@ class Engine:
     def __init__(self) -> None:
         self._wake = threading.Event()
         self._ended: deque[UUID] = deque()
+        self._started = Started()
         # What there is to look for: topics that have grown, executions that are due.
         self._dispatches = True
         self._looks = True
@@ -120,12 +123,18 @@ class Engine:
         self._ended.extend(execution_ids)
         self._wake.set()
 
+    def show_soon(self, execution_ids: Iterable[UUID]) -> None:
+        """Let stages say that a run has started, unless it has ended by then."""
+        if self._started.add(execution_ids, now=time.monotonic()):
+            # To wait no longer than until that is due.
+            self._wake.set()
+
     def _run(self) -> None:
         while not self._stopped:
-            self._wake.wait()
+            self._wake.wait(self._started.seconds_left(now=time.monotonic()))
             self._wake.clear()
             try:
-                self._work()
+                self.work()
             except db.Error as exc:
                 log.warning("nothing is advanced for %.0f s: %s", PAUSE_SECONDS, exc)
                 self._pause()
@@ -135,15 +144,23 @@ class Engine:
                 self._pause()
         db.connections.close_all()
 
-    def _work(self) -> None:
+    def work(self) -> None:
+        """Do all there is to do now."""
         busy = True
         while busy and not self._stopped:
-            told = list(dict.fromkeys(islice(self._ended, MOST)))
-            heard = min(len(self._ended), MOST)
+            # One look, in which no other thread can add to it.
+            heard = list(islice(self._ended, MOST))
+            told = list(dict.fromkeys(heard))
             dispatches, self._dispatches = self._dispatches, False
             looks, self._looks = self._looks, False
+            self._started.forget(told)
+            if not (told or dispatches or looks):
+                # Nothing presses: a start is told in a lull, or together with the end.
+                told = self._started.take(MOST, now=time.monotonic())
+                if not told:
+                    return
             done = run_once(told, dispatches=dispatches, looks=looks, send=self._errands.send)
-            for _ in range(heard):
+            for _ in heard:
                 self._ended.popleft()
             # Only these may have left something: whatever else makes work for another turn says so.
             self._looks |= looks and done.was_busy
@@ -187,9 +204,12 @@ def wake() -> bool:
     return True
 
 
-def advance_soon(execution_ids: Iterable[UUID]) -> bool:
-    """Let this process's engine advance executions; say whether it has one."""
+def tell(*, ended_in: Collection[UUID], started_in: Collection[UUID]) -> bool:
+    """Tell this process's engine whose runs have ended, and whose have started; say whether it has one."""
     if _engine is None:
         return False
-    _engine.advance_soon(execution_ids)
+    if started_in:
+        _engine.show_soon(started_in)
+    if ended_in:
+        _engine.advance_soon(ended_in)
     return True

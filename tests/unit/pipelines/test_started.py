@@ -1,0 +1,43 @@
+"""Executions whose runs have started: each is looked at once, when most runs would be over, in the order of the starts."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+import pytest
+
+from apps.pipelines.execution.started import PATIENCE_SECONDS, Started
+
+A, B, C = (UUID(int=n) for n in range(3))
+
+
+def test_they_are_due_after_a_while_and_once():
+    started = Started()
+    assert started.seconds_left(now=5.0) is None
+    assert started.add([A], now=5.0)
+    assert not started.add([A, B], now=5.1)
+    assert started.take(10, now=5.0) == []
+    assert started.seconds_left(now=5.0) == pytest.approx(PATIENCE_SECONDS)
+    assert started.take(10, now=5.0 + PATIENCE_SECONDS) == [A]
+    assert started.take(10, now=9.0) == [B]
+    assert started.take(10, now=9.0) == []
+    assert started.seconds_left(now=9.0) is None
+
+
+def test_those_somebody_looks_at_are_left_out():
+    started = Started()
+    started.add([A, B], now=0.0)
+    started.forget([A, C])
+    assert started.take(10, now=9.0) == [B]
+
+
+def test_many_are_taken_bit_by_bit():
+    started = Started()
+    started.add([A, B, C], now=0.0)
+    assert started.take(2, now=9.0) == [A, B]
+    assert started.seconds_left(now=9.0) == 0
+    assert started.take(2, now=9.0) == [C]
+
+
+def test_nobody_is_woken_for_nothing():
+    assert not Started().add([], now=0.0)
