@@ -12,7 +12,7 @@ from apps.core.errors import Unavailable
 from apps.core.sse.frames import ERROR
 from apps.core.sse.stream import response
 from apps.storage.errors import StreamerUnavailable
-from apps.storage.eventstream.log import OBJECT_CREATED
+from apps.storage.eventstream.log import OBJECT_CREATED, OBJECT_DELETED
 from apps.storage.eventstream.opening import open_stream
 from apps.storage.eventstream.wanted import read_wanted
 
@@ -31,7 +31,7 @@ class StorageEventsView(View):
     query_token = True  # a browser's EventSource sends no headers
     staff_session = True
     is_stream = True
-    frames = (OBJECT_CREATED, ERROR)
+    frames = (OBJECT_CREATED, OBJECT_DELETED, ERROR)
 
     async def identify(self, request: HttpRequest) -> Caller:
         try:

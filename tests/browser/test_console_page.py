@@ -128,12 +128,18 @@ def test_files_appear_as_they_are_written(
     gyoza.wait_for(lambda: shown(browser) == names(9), "the tree goes on")
     gyoza.wait_for(lambda: "9 objects" in text_of(browser, "#facts"), "the page was read again")
     assert browser.execute_script("return document.getElementById('deeds').isFirst")
+    api.delete(f"{API}/storage/objects/{execution}/write/out/4.md").raise_for_status()
+    kept = [name for name in names(9) if "4.md" not in name]
+    gyoza.wait_for(lambda: shown(browser) == kept, "what is deleted goes")
+    for name in kept:
+        api.delete(f"{API}/storage/objects/{execution}/{name}").raise_for_status()
+    gyoza.wait_for(lambda: "Nothing is stored yet" in text_of(browser, "#tree"), "folders go, too")
+    assert shown(browser) == []
     go_on.with_name("go-on-3").touch()
     gyoza.wait_for(lambda: "completed" in text_of(browser, "#facts"), "the page tells the end")
     gyoza.wait_for(
         lambda: text_of(browser, "#said") == "The execution is completed.", "and says it aloud"
     )
-    assert shown(browser) == names(9)
     assert browser.find_elements(By.XPATH, "//summary[text()='Replay']")
     assert not browser.find_elements(By.XPATH, "//summary[text()='Cancel']")
     assert browser.execute_script("return performance.getEntriesByType('navigation').length") == 1

@@ -15,7 +15,7 @@ from apps.core.sse.frames import Kind
 from apps.core.sse.log import Page
 from apps.core.sse.relayed import Start
 from apps.core.threads import run_here
-from apps.storage.events import CREATED, ENDS, EVENTS_TOPIC, tag_of
+from apps.storage.events import CREATED, DELETED, ENDS, EVENTS_TOPIC, tag_of
 from apps.storage.eventstream.channels import execution_of
 from apps.topics import queries as topics
 
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 OBJECT_CREATED = Kind(
     CREATED,
     "An object was written; `data` is its event, as in the topic `system.storage.events`.",
+    "the event's UUIDv7",
+)
+OBJECT_DELETED = Kind(
+    DELETED,
+    "With `deletions=true`: an object was deleted; `data` says which, with the etag it had.",
     "the event's UUIDv7",
 )
 _PAGE = 500

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from apps.core.api.parameters import Parameters
 from apps.core.sse.duration import Duration, read_duration
-from apps.storage.events import CREATED
+from apps.storage.events import CREATED, DELETED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +25,12 @@ class Filter(NamedTuple):
     stage: str = ""
     path: str = ""
     extensions: frozenset[str] = frozenset()
+    types: frozenset[str] = frozenset({CREATED})
 
     def matches(self, event: StoredEvent) -> bool:
         """Say whether an event is told. A stage is held against the filter with a slash behind it."""
         return (
-            event.type == CREATED
+            event.type in self.types
             and f"{event.stage}/".startswith(self.stage)
             and event.path.startswith(self.path)
             and (not self.extensions or event.extension in self.extensions)
@@ -57,6 +58,7 @@ def read_wanted(query: QueryDict, headers: Mapping[str, str]) -> Wanted:
     elif len(executions) > MOST_EXECUTIONS:
         read.fail("execution_id", f"at most {MOST_EXECUTIONS} executions in one stream")
     lasts, replay = read_duration(read), read.boolean("replay")
+    deletions = read.boolean("deletions")
     read.finish()
     return Wanted(
         executions=executions,
@@ -64,6 +66,8 @@ def read_wanted(query: QueryDict, headers: Mapping[str, str]) -> Wanted:
             stage=query.get("stage") or "",
             path=query.get("path") or "",
             extensions=_extensions(query.getlist("extension")),
+            # Only to those who ask: the documented stream knows one kind of event.
+            types=frozenset({CREATED, DELETED} if deletions else {CREATED}),
         ),
         lasts=lasts,
         replay=replay,

@@ -275,6 +275,26 @@ def test_kept_open_it_goes_on_until_its_time_is_over():
     assert aio.run(scene()) == (["s/a", "s/b"], b": end reason=timeout\n\n")
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ({}, ["created s/a", "created s/b"]),
+        ({"deletions": "true"}, ["created s/a", "deleted s/a", "created s/b"]),
+        ({"deletions": "true", "path": "b"}, ["created s/b"]),
+    ],
+)
+def test_deletions_are_told_to_those_who_ask(execution, query, found):
+    write(execution, "s/a")
+    delete(execution, ["s/a"])
+    write(execution, "s/b")
+    close_spaces(execution)
+    frames = aio.run(told(execution, replay="true", **query))
+    kinds = [frame.event.rpartition(".")[2] for frame in frames]
+    assert [f"{kind} {name}" for kind, name in zip(kinds, names(frames), strict=True)] == found
+    if len(found) == 3:
+        assert frames[1].data["etag"] == frames[0].data["etag"]
+
+
 def test_its_time_is_over_whatever_the_traffic(execution):
     async def scene() -> tuple[int, bytes]:
         async with stream(execution, timeout="1.25") as answer:

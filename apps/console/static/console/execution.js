@@ -52,12 +52,17 @@ if (root) {
     if (isAsked) pane.focus({ preventScroll: matchMedia("(min-width: 64rem)").matches });
   });
   const reload = calmly(() => tree.reload(), 0);
-  const query = new URLSearchParams({ execution_id: id, timeout: 3600 });
+  const query = new URLSearchParams({ execution_id: id, timeout: 3600, deletions: true });
   reload();
   follow(`/api/v1/storage/events?${query}`, {
-    kinds: ["storage.object.created"],
+    kinds: ["storage.object.created", "storage.object.deleted"],
     open: (isResumed) => { if (!isResumed) reload(); },
-    told: (event) => { tree.written(JSON.parse(event.data)); count(); },
+    told: (event) => {
+      const one = JSON.parse(event.data);
+      if (event.type === "storage.object.deleted") tree.deleted(one);
+      else tree.written(one);
+      count();
+    },
     closed: isFinal,
     state: (now) => { following.textContent = now === "live" ? "following" : now; },
   });
