@@ -25,7 +25,9 @@ def refused(response: Any, status: int, code: str) -> dict[str, Any]:
     assert set(body) == {"error"}
     assert body["error"]["code"] == code
     assert body["error"]["message"]
-    assert set(body["error"]) <= {"code", "message", "detail"}
+    assert set(body["error"]) == {"code", "message", "detail"}
+    if code == "invalid_request":
+        assert body["error"]["detail"]["errors"]
     return dict(body["error"])
 
 

@@ -28,6 +28,11 @@ def speaks_v1(path: str) -> bool:
     return path == "/api/v1" or path.startswith("/api/v1/")
 
 
+def speaks_v0(path: str) -> bool:
+    """Say whether errors of this path are written in the dialect of topics."""
+    return path == "/v0" or path.startswith("/v0/")
+
+
 def is_page(path: str) -> bool:
     """Say whether a person's browser is served here: the only places where an error may be HTML."""
     return path in {"/", "/admin", "/console"} or path.startswith(("/admin/", "/console/"))
@@ -48,15 +53,26 @@ def error_body(
     correlation_id: str | None,
 ) -> dict[str, JSON]:
     """Write an error the way the path's clients expect it."""
-    if not speaks_v1(path):
+    if speaks_v0(path):
         return _plain(code, message, detail)
+    if not speaks_v1(path):
+        return _runs(code, message, detail)
     if status in {400, 422}:
         return _v1_validation(message, detail)
     return _v1(code, message, correlation_id)
 
 
+def _runs(code: str, message: str, detail: Mapping[str, JSON]) -> dict[str, JSON]:
+    """runs §2: the same three keys always; whoever is told of a bad request finds the complaints in a list."""
+    if code == "invalid_request" and "errors" not in detail:
+        detail = {**detail, "errors": [{"field": detail.get("where", "body"), "message": message}]}
+    body = _plain(code, message, detail)
+    body["error"].setdefault("detail", {})
+    return body
+
+
 def _plain(code: str, message: str, detail: Mapping[str, JSON]) -> dict[str, JSON]:
-    """topics v0 §2.5, runs §2: `detail` only when there is any, no other keys."""
+    """topics v0 §2.5: `detail` only when there is any, no other keys."""
     body: dict[str, JSON] = {"code": code, "message": message}
     if detail:
         body["detail"] = {key: value for key, value in detail.items() if key != "where"}

@@ -45,9 +45,23 @@ def test_a_subclass_answers_like_its_nearest_ancestor():
     )
 
 
-def test_detail_is_left_out_when_there_is_none():
-    body = render("/runs", errors.NotFound())[1]
+def test_topics_leave_detail_out_when_there_is_none():
+    body = render("/v0/topics/x", errors.NotFound())[1]
     assert body == {"error": {"code": "not_found", "message": "No such thing, or not for you."}}
+
+
+def test_runs_have_their_three_keys_always():
+    body = render("/runs", errors.NotFound())[1]
+    assert list(body["error"]) == ["code", "message", "detail"]
+    assert body["error"]["detail"] == {}
+
+
+@pytest.mark.parametrize(("where", "field"), [("body", "body"), ("query", "query")])
+def test_a_complaint_about_no_field_is_listed_as_well(where, field):
+    error = errors.Invalid("a string contains NUL (U+0000)", where=where)
+    detail = render("/runs", error)[1]["error"]["detail"]
+    assert detail == {"errors": [{"field": field, "message": error.message}]}
+    assert "errors" not in render("/v0/topics", error)[1]["error"].get("detail", {})
 
 
 def test_field_errors_are_listed_in_both_dialects():
