@@ -13,6 +13,7 @@ from django.db import transaction
 
 from apps.access import services as access
 from apps.core import clock, ids
+from apps.core.body import is_integer
 from apps.core.errors import Conflict, Forbidden, Invalid, NotFound
 from apps.core.queue import nudge_on_commit
 from apps.definitions import services as definitions
@@ -308,16 +309,41 @@ def _apply(
         case EventType.INFO | EventType.ERROR:
             moves.note(live, type_, msg, payload)
         case EventType.COMPLETED:
-            finish(moves, live, outputs=outputs or {}, exit_code=None)
+            finish(
+                moves,
+                live,
+                outputs=outputs or {},
+                exit_code=_exit_code(payload),
+                msg=str(msg),
+                payload=payload,
+            )
         case EventType.FAILED:
-            transitions.fail(moves, live, error=str(msg) or "failed")
+            code = _exit_code(payload)
+            transitions.fail(
+                moves, live, error=str(msg) or "failed", exit_code=code, payload=payload
+            )
         case EventType.CANCELLED:
-            transitions.cancel(moves, live, reason=str(msg) or live.cancel_reason)
+            why, code = str(msg) or live.cancel_reason, _exit_code(payload)
+            transitions.cancel(moves, live, reason=why, exit_code=code, payload=payload)
         case _:
             raise Invalid.of([("type", f"{type_} is not for workers to report")])
 
 
-def finish(moves: Batch, live: Live, *, outputs: dict[str, JSON], exit_code: int | None) -> None:
+def _exit_code(payload: dict[str, JSON]) -> int | None:
+    """Return the exit status that a worker tells in the payload of an end; None for what can't be one."""
+    code: JSON = payload.get("exit_code", "")
+    return code if is_integer(code) and abs(code) < 2**31 else None
+
+
+def finish(
+    moves: Batch,
+    live: Live,
+    *,
+    outputs: dict[str, JSON],
+    exit_code: int | None,
+    msg: str = "",
+    payload: JSON = None,
+) -> None:
     """End a run whose op succeeded: COMPLETED, or a failed attempt if the outputs break output_specs."""
     if live.output_specs != "{}":
         everything = msgspec.json.decode(live.outputs or "{}") | live.more_outputs | outputs
@@ -326,10 +352,16 @@ def finish(moves: Batch, live: Live, *, outputs: dict[str, JSON], exit_code: int
             listed = "; ".join(f"{name}: {message}" for name, message in wrong)
             transitions.add_outputs(moves, live, outputs)
             transitions.fail(
-                moves, live, error=f"outputs break output_specs: {listed}", exit_code=exit_code
+                moves,
+                live,
+                error=f"outputs break output_specs: {listed}",
+                exit_code=exit_code,
+                payload=payload,
             )
             return
-    transitions.complete(moves, live, outputs=outputs, exit_code=exit_code)
+    transitions.complete(
+        moves, live, outputs=outputs, exit_code=exit_code, msg=msg, payload=payload
+    )
 
 
 # --- workers -------------------------------------------------------------------------------------

@@ -224,7 +224,13 @@ def start(
 
 
 def complete(
-    moves: Batch, run: Live, *, outputs: dict[str, JSON], exit_code: int | None = None
+    moves: Batch,
+    run: Live,
+    *,
+    outputs: dict[str, JSON],
+    exit_code: int | None = None,
+    msg: str = "",
+    payload: JSON = None,
 ) -> None:
     """RUNNING → COMPLETED; `outputs` are added to those reported before."""
     _move(run, S.COMPLETED)
@@ -232,7 +238,7 @@ def complete(
     run.more_outputs.update(clean(outputs))
     run.losses = 0
     run.cancel_requested_at = None
-    moves.note(run, EventType.COMPLETED, "completed")
+    moves.note(run, EventType.COMPLETED, msg or "completed", payload)
     _release_keeping_worker(run)
     moves.ended(run)
 
@@ -243,6 +249,7 @@ def fail(
     *,
     error: str,
     exit_code: int | None = None,
+    payload: JSON = None,
     is_permanent: bool = False,
 ) -> None:
     """RUNNING → FAILED, or → PENDING for the next attempt when the retry policy allows another.
@@ -251,7 +258,7 @@ def fail(
     fail the same way.
     """
     if run.cancel_requested_at is not None:
-        cancel(moves, run, reason=run.cancel_reason, exit_code=exit_code)
+        cancel(moves, run, reason=run.cancel_reason, exit_code=exit_code, payload=payload)
         return
     if run.state != S.RUNNING:
         _move(run, S.FAILED)  # raises: MOVES has no such edge
@@ -260,7 +267,7 @@ def fail(
     policy = msgspec.json.decode(run.retry_policy)
     if not is_permanent and backoff.allows_another(policy, run.failures):
         delay = backoff.delay_seconds(policy, run.failures)
-        moves.note(run, EventType.ERROR, error, {"exit_code": exit_code})
+        moves.note(run, EventType.ERROR, error, {"exit_code": exit_code, **(payload or {})})
         _next_attempt(
             moves,
             run,
@@ -270,13 +277,15 @@ def fail(
             why=f"attempt {run.current_attempt} failed, next in {delay:.1f} s",
         )
         return
-    _end_failed(moves, run, error=error, exit_code=exit_code)
+    _end_failed(moves, run, error=error, exit_code=exit_code, payload=payload)
 
 
-def _end_failed(moves: Batch, run: Live, *, error: str, exit_code: int | None) -> None:
+def _end_failed(
+    moves: Batch, run: Live, *, error: str, exit_code: int | None, payload: JSON = None
+) -> None:
     _move(run, S.FAILED)
     run.finished_at, run.exit_code, run.error_message = moves.now, exit_code, clean(error)
-    moves.note(run, EventType.FAILED, error, {"exit_code": exit_code})
+    moves.note(run, EventType.FAILED, error, {"exit_code": exit_code, **(payload or {})})
     _release_keeping_worker(run)
     moves.ended(run)
 
@@ -306,12 +315,15 @@ def lose(moves: Batch, run: Live, *, error: str, max_losses: int, counts: bool =
     _next_attempt(moves, run, error=error, exit_code=None, due_at=None, why=error)
 
 
-def cancel(moves: Batch, run: Live, *, reason: str, exit_code: int | None = None) -> None:
+def cancel(
+    moves: Batch, run: Live, *, reason: str, exit_code: int | None = None, payload: JSON = None
+) -> None:
     """PENDING, ASSIGNED or RUNNING → CANCELLED."""
     _move(run, S.CANCELLED)
     run.finished_at, run.exit_code = moves.now, exit_code
     run.scheduled_at = None
-    moves.note(run, EventType.CANCELLED, reason or "cancelled", {"exit_code": exit_code})
+    said = {"exit_code": exit_code, **(payload or {})}
+    moves.note(run, EventType.CANCELLED, reason or "cancelled", said)
     _release_keeping_worker(run)
     moves.ended(run)
 

@@ -43,6 +43,30 @@ def test_a_run_from_claim_to_completion(worker, run):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("end", ["COMPLETED", "FAILED", "CANCELLED"])
+def test_an_end_says_what_its_worker_said(worker, run, end):
+    worker.report(run.id, "STARTED")
+    said = {"exit_code": 3, "trace": "t1"}
+    entry = worker.report(run.id, end, "so it was", payload=said, outputs={"rows": 1})
+    assert (entry["type"], entry["msg"], entry["payload"]) == (end, "so it was", said)
+    stored = worker.client.get(f"/runs/{run.id}").json()
+    assert stored["events"][-1] == entry
+    assert stored["execution_summary"]["exit_code"] == 3
+
+
+@pytest.mark.django_db
+def test_what_explains_a_retry_says_what_the_worker_said(admin_key):
+    run = make_run(retry_policy={"max_attempts": 2})
+    worker = PullWorker(client_for(admin_key))
+    worker.claim()
+    worker.report(run.id, "STARTED")
+    entry = worker.report(run.id, "FAILED", "boom", payload={"exit_code": "odd", "trace": "t1"})
+    assert (entry["type"], entry["payload"]["trace"]) == ("ERROR", "t1")
+    first = worker.client.get(f"/runs/{run.id}/attempts/1").json()
+    assert first["execution_summary"]["exit_code"] is None
+
+
+@pytest.mark.django_db
 def test_outputs_that_break_their_specs_fail_the_attempt(worker, run):
     worker.report(run.id, "STARTED")
     worker.report(run.id, "COMPLETED", outputs={"rows": "3"})
