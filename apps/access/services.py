@@ -139,7 +139,7 @@ def once(
 ) -> tuple[int, JSON, bool]:
     """Create something once per Idempotency-Key: return status, body, and whether this is the first answer again.
 
-    A creation that raises is not remembered. Raises Invalid for a key over 256 bytes, IdempotencyConflict if the key was
+    A creation that raises is not remembered. Raises Invalid for an empty key or one over 256 bytes, IdempotencyConflict if the key was
     used for another request.
 
     1. Claim the key; a concurrent request with the same key waits here until this transaction ends.
@@ -150,8 +150,9 @@ def once(
         # In the transaction that the service opens, without a savepoint inside one of ours.
         status, body = create()
         return status, _parsed(body), False
-    if len(key.encode("latin-1", "replace")) > MAX_IDEMPOTENCY_KEY_BYTES:
-        raise Invalid(f"Idempotency-Key is over {MAX_IDEMPOTENCY_KEY_BYTES} bytes")
+    if not 0 < len(key.encode("latin-1", "replace")) <= MAX_IDEMPOTENCY_KEY_BYTES:
+        rule = f"must be 1 to {MAX_IDEMPOTENCY_KEY_BYTES} bytes"
+        raise Invalid.of([("Idempotency-Key", rule)])
     with transaction.atomic():
         owner = caller.owner
         while not (mine := claim_idempotency(owner=owner, key=key, fingerprint=fingerprint)):
