@@ -32,7 +32,7 @@ class DefinitionListView(ApiView):
         parameters=[
             OpenApiParameter("id", str, description="Only the versions of this op."),
             OpenApiParameter("latest", bool, description="Only the latest version of each op."),
-            OpenApiParameter("limit", int, description="1–100, default 10."),
+            OpenApiParameter("limit", int, description="1–100, default 100."),
             OpenApiParameter(
                 "starting_after", str, description="`id@version` of the last row seen."
             ),
@@ -45,7 +45,7 @@ class DefinitionListView(ApiView):
         wanted = {
             "name": query.text("id"),
             "latest": query.boolean("latest"),
-            "limit": query.integer("limit", default=10, low=1, high=100),
+            "limit": query.integer("limit", default=100, low=1, high=100),
             "starting_after": query.text("starting_after"),
         }
         query.finish()

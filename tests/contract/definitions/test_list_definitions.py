@@ -37,6 +37,14 @@ def test_every_version_newest_deployment_first(five):
 
 
 @pytest.mark.django_db
+def test_a_page_holds_a_hundred_unless_less_is_asked_for(owner):
+    for number in range(101):
+        make_definition("team.a", str(number))
+    listed, has_more = names(client_for(owner))
+    assert (len(listed), has_more) == (100, True)
+
+
+@pytest.mark.django_db
 def test_latest_versions_only(five):
     assert names(five, "?latest=true") == (["team.a@1", "team.b@2"], False)
 
