@@ -137,6 +137,7 @@ class View:
     def _called(self, handler: Handler | None) -> Handler:
         if handler is None:
             known = [method for method in _METHODS if hasattr(self, method.lower())]
+            known += ["HEAD"] if "GET" in known else []
             raise MethodNotAllowed(allowed=known) if known else NotFound()
         return handler
 

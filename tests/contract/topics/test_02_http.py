@@ -41,7 +41,7 @@ def test_a_wrong_method_is_not_allowed(api: Api, method: str, path: str):
 
 def test_a_refused_method_names_those_that_there_are(api: Api):
     """RFC 9110 §15.5.6."""
-    assert api.call("POST", "/events").headers["allow"] == "GET"
+    assert api.call("POST", "/events").headers["allow"] == "GET, HEAD"
     assert api.call("GET", "/v0/topics/t/diff").headers["allow"] == "POST"
 
 
