@@ -11,7 +11,7 @@ from apps.core.errors import GyozaError, Invalid, Unimplemented
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_VERSIONS = frozenset({"1.0", "1.1"})
+_VERSIONS = frozenset({"1.0", "1.1", "2"})
 # So much of a request's beginning tells its path, and with it the dialect.
 ENOUGH_BYTES = 1024
 # Behind a scheme and a host, if a proxy's form of it has come (RFC 9112 §3.2.2).
@@ -32,8 +32,8 @@ def fault_of(
     if version not in _VERSIONS:
         return Invalid("HTTP/1.0, HTTP/1.1 and HTTP/2 are spoken here")
     # RFC 9112 §3.2
-    if hosts > 1 or (hosts == 0 and version == "1.1"):
-        return Invalid("a request of HTTP/1.1 has one header Host")
+    if hosts > 1 or (hosts == 0 and version != "1.0"):
+        return Invalid("a request has one host")
     if method == b"CONNECT":
         return Unimplemented("CONNECT is for proxies")
     return None if codings is None else _fault_of_codings(codings, version)

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import httptools
-import msgspec
 from django.conf import settings
 
-from apps.core import correlation
-from apps.core.api import exception_handler
 from apps.core.errors import GyozaError, HeadTooLarge, Invalid, Stalled
 from apps.core.headers import ScopeHeaders
 from apps.stack.framing import ENOUGH_BYTES, fault_of, path_of, target_in
 from apps.stack.pushing import PushingProtocol
+from apps.stack.refusals import refusal
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Mapping
 
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 # Nobody is known before the head is complete, so what it may cost is little: other servers take 8 to 64 KiB.
 MOST_HEAD_BYTES = 64 * 1024
-_NO_HEADERS = ScopeHeaders([])
 
 
 class HeadProtocol(PushingProtocol):
@@ -60,7 +55,7 @@ class HeadProtocol(PushingProtocol):
         if not (self._is_in_head or self._is_in_body):
             return
         if self._head_bytes > MOST_HEAD_BYTES:
-            self._refuse(_too_large())
+            self._refuse(too_large())
         elif self._is_in_body and not self._has_body and self._arriving is None:
             # Most bodies come with their head. Whatever waits for the beginning of one is held: by nobody for ever.
             self._expect()
@@ -126,7 +121,7 @@ class HeadProtocol(PushingProtocol):
     def _fault(self) -> GyozaError | None:
         size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
         if size > MOST_HEAD_BYTES:
-            return _too_large()
+            return too_large()
         version = self.parser.get_http_version()
         if version == "1.0":
             self.expect_100_continue = False  # RFC 9110 §10.1.1
@@ -153,10 +148,9 @@ class HeadProtocol(PushingProtocol):
         answer to one of them.
         """
         if self._is_next_to_be_answered():
-            headers = ScopeHeaders(self.headers)
-            self.transport.write(
-                refusal(error, path=path_of(self.url or target_in(self._line)), headers=headers)
-            )
+            path = path_of(self.url or target_in(self._line))
+            told = refusal(error, path=path, headers=ScopeHeaders(self.headers))
+            self.transport.write(told.over_http_1())
         elif not (self._is_in_body or isinstance(error, HeadTooLarge)):
             self._stop_expecting()
             newest = self.pipeline[0][0] if self.pipeline else self.cycle
@@ -189,26 +183,6 @@ class HeadProtocol(PushingProtocol):
             self._refuse(Stalled())
 
 
-def refusal(
-    error: GyozaError | None, *, path: str = "/", headers: Mapping[str, str] = _NO_HEADERS
-) -> bytes:
-    """Return the answer to what never reached a view, in the path's dialect; None is a bug of ours."""
-    problem = error and exception_handler.problem_of(error)
-    with correlation.bound(correlation.choose(headers)) as correlation_id:
-        status, body, more = exception_handler.rendered(
-            path, problem or exception_handler.internal()
-        )
-    content = msgspec.json.encode(body)
-    lines = [
-        f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-        "content-type: application/json",
-        f"content-length: {len(content)}",
-        f"{correlation.HEADER.lower()}: {correlation_id}",
-        *(f"{name.lower()}: {value}" for name, value in more.items() if name != "Connection"),
-        "connection: close",
-    ]
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + content
-
-
-def _too_large() -> HeadTooLarge:
+def too_large() -> HeadTooLarge:
+    """Return what is told of a head over the limit."""
     return HeadTooLarge(f"the head of the request is over {MOST_HEAD_BYTES} bytes")

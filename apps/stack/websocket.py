@@ -14,8 +14,8 @@ from websockets.frames import Frame, Opcode
 
 from apps.core.errors import GyozaError, Invalid, Throttled, TooLarge, UpgradeRequired
 from apps.core.held import BODIES, Held
-from apps.stack.head import refusal
 from apps.stack.patience import Patience
+from apps.stack.refusals import refusal
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -200,7 +200,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _refuse(self, error: GyozaError | None) -> None:
         """Answer an upgrade that never reached the application, and hang up."""
         self.handshake_initiated = self.handshake_complete = self.close_sent = True
-        self.transport.write(refusal(error))
+        self.transport.write(refusal(error).over_http_1())
         self.transport.close()
 
     def _tell(self, error: GyozaError) -> None:

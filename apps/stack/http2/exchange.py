@@ -7,14 +7,22 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote
 
-import msgspec
 from django.conf import settings
 from h2.errors import ErrorCodes
 
-from apps.core.api import exception_handler
+from apps.core.errors import GyozaError, Invalid
+from apps.core.headers import ScopeHeaders
+from apps.stack.framing import fault_of
+from apps.stack.head import MOST_HEAD_BYTES, too_large
+from apps.stack.refusals import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from apps.core.intake import Receive
+    from apps.core.slim import Send
+
+    Application = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +32,8 @@ Headers = list[tuple[bytes, bytes]]
 _OF_HTTP_1 = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
+# RFC 9113 §6.5.2: what each header counts besides its letters.
+_OVERHEAD_BYTES = 32
 _BODILESS = frozenset({204, 304})
 
 
@@ -37,12 +47,8 @@ class Link(Protocol):
     def reset(self, stream: int, code: ErrorCodes) -> None: ...
 
 
-class BadHead(Exception):
-    """The head of a request is none that HTTP/1.1 could have said."""
-
-
 def scope_of(headers: Iterable[tuple[bytes, bytes]], common: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the ASGI scope of a request; raises BadHead."""
+    """Return the ASGI scope of a request, be it one that `fault_in` refuses."""
     pseudo: dict[bytes, bytes] = {}
     plain: Headers = []
     crumbs: list[bytes] = []
@@ -58,21 +64,43 @@ def scope_of(headers: Iterable[tuple[bytes, bytes]], common: Mapping[str, Any]) 
     authority = pseudo.get(b":authority")
     if authority is not None and not any(name == b"host" for name, _ in plain):
         plain.insert(0, (b"host", authority))
-    target = pseudo.get(b":path", b"")
-    method = pseudo.get(b":method", b"")
-    if not (target.startswith(b"/") and target.isascii() and method.isalpha()):
-        raise BadHead
-    raw_path, _, query = target.partition(b"?")
+    raw_path, _, query = pseudo.get(b":path", b"").partition(b"?")
     return {
         **common,
         "type": "http",
         "http_version": "2",
-        "method": method.decode("ascii").upper(),
-        "path": common["root_path"] + unquote(raw_path.decode("ascii")),
+        "method": pseudo.get(b":method", b"").decode("latin-1").upper(),
+        "path": common["root_path"] + unquote(raw_path.decode("latin-1")),
         "raw_path": common["root_path"].encode("ascii") + raw_path,
         "query_string": query,
         "headers": plain,
     }
+
+
+def fault_in(scope: Mapping[str, Any]) -> GyozaError | None:
+    """Return what is wrong with a head that `h2` has let through; None if HTTP/1.1 could have said it."""
+    size = len(scope["raw_path"]) + len(scope["query_string"])
+    size += sum(len(name) + len(value) + _OVERHEAD_BYTES for name, value in scope["headers"])
+    if size > MOST_HEAD_BYTES:
+        return too_large()
+    target: bytes = scope["raw_path"] + scope["query_string"]
+    if scope["method"] != "CONNECT" and not (
+        target.startswith(b"/") and target.isascii() and scope["method"].isalpha()
+    ):
+        return Invalid("not an HTTP request")
+    return fault_of(scope["method"].encode(), "2", scope["headers"])
+
+
+def refusing(error: GyozaError | None) -> Application:
+    """Return an application that tells of an error; of None, that the real one has failed."""
+
+    async def refuse(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        told = refusal(error, path=scope["path"], headers=ScopeHeaders(scope["headers"]))
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in told.headers.items()]
+        await send({"type": "http.response.start", "status": told.status, "headers": headers})
+        await send({"type": "http.response.body", "body": told.content})
+
+    return refuse
 
 
 class Exchange:
@@ -208,10 +236,4 @@ class Exchange:
             self._link.reset(self.stream, ErrorCodes.INTERNAL_ERROR)
             self.gone()
             return
-        status, body, _ = exception_handler.rendered(
-            self._scope["path"], exception_handler.internal()
-        )
-        content = msgspec.json.encode(body)
-        headers = [(b"content-type", b"application/json")]
-        await self.send({"status": status, "headers": headers})
-        await self.send({"body": content})
+        await refusing(None)(self._scope, self.receive, self.send)

@@ -25,7 +25,7 @@ from hyperframe.frame import GoAwayFrame
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from apps.stack.head import MOST_HEAD_BYTES
-from apps.stack.http2.exchange import BadHead, Exchange, scope_of
+from apps.stack.http2.exchange import Exchange, fault_in, refusing, scope_of
 from apps.stack.http2.toll import MOST_FRAME_BYTES, Excess, Oversize, Toll
 from apps.stack.patience import Patience
 
@@ -46,6 +46,9 @@ MOST_AT_WORK = 2 * MOST_STREAMS
 WINDOW_BYTES = 65_535
 # Names and values that repeat; a client may ask for more, of our memory.
 TABLE_BYTES = 4096
+# Of a head, packed or unpacked. What is over the limit and still within this is refused alone: with what is longer the
+# connection ends, as what it has packed must be unpacked to know what later heads mean (RFC 9113 §4.3).
+MOST_UNPACKED_BYTES = 2 * MOST_HEAD_BYTES
 # What a client may send for each head and each piece of a body that it gets: its small requests cost it nothing then.
 _CREDIT = 2.0
 
@@ -76,7 +79,8 @@ class Http2Protocol(asyncio.Protocol):
                 SettingCodes.HEADER_TABLE_SIZE: TABLE_BYTES,
             },
         )
-        self._toll = Toll(self._loop.time(), most_head_bytes=MOST_HEAD_BYTES)
+        self._h2.decoder.max_header_list_size = MOST_UNPACKED_BYTES
+        self._toll = Toll(self._loop.time(), most_head_bytes=MOST_UNPACKED_BYTES)
         self._preface_left = len(PREFACE)
         self._exchanges: dict[int, Exchange] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -179,14 +183,12 @@ class Http2Protocol(asyncio.Protocol):
             self.reset(stream, ErrorCodes.REFUSED_STREAM)
             return
         self._last_stream = stream
-        try:
-            scope = scope_of(event.headers, {**self._common, "state": self._app_state.copy()})
-        except BadHead:
-            self.reset(stream, ErrorCodes.PROTOCOL_ERROR)
-            return
+        scope = scope_of(event.headers, {**self._common, "state": self._app_state.copy()})
+        fault = fault_in(scope)
         self._stop_idling()
         exchange = self._exchanges[stream] = Exchange(stream, scope, self)
-        task = self._loop.create_task(exchange.run(self._config.loaded_app))
+        app = self._config.loaded_app if fault is None else refusing(fault)
+        task = self._loop.create_task(exchange.run(app))
         self._tasks.add(task)
         self._state.tasks.add(task)
         task.add_done_callback(lambda done: self._answered(done, stream))

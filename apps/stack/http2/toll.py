@@ -17,6 +17,8 @@ PER_SECOND = 1000.0
 RESET_PRICE = 10.0
 # A body that comes in smaller pieces costs what they are.
 _SMALL_DATA = 256
+# The rest of a head costs as much as a frame for each of these: 128 KiB are what a client can do once a second.
+_SMALL_HEAD = 128
 _END_HEADERS = 0x4
 
 
@@ -80,11 +82,15 @@ class Toll:
                 raise Excess(f"the head of a request is over {self._most_head_bytes} bytes")
             if flags & _END_HEADERS:
                 self._block_bytes = 0
-            if kind == FrameType.HEADERS:
-                return
+            # What goes on may be long: it is bounded, and as a head that is refused it is to be heard to its end.
+            self._pay(0 if kind == FrameType.HEADERS else 1 + length // _SMALL_HEAD)
+            return
         if kind == FrameType.DATA and length >= _SMALL_DATA:
             return
         # What is long takes longer to read.
-        self._left -= RESET_PRICE if kind == FrameType.RESET else 1 + length // 64
+        self._pay(RESET_PRICE if kind == FrameType.RESET else 1 + length // 64)
+
+    def _pay(self, price: float) -> None:
+        self._left -= price
         if self._left < 0:
             raise Excess("too many frames that carry nothing")
