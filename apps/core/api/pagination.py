@@ -22,13 +22,14 @@ def encode_cursor(key: Any) -> str:
     return base64.urlsafe_b64encode(msgspec.json.encode(key)).rstrip(b"=").decode()
 
 
-def decode_cursor(cursor: str, kind: type[Key]) -> Key:
+def decode_cursor(cursor: str, kind: type[Key], *, parameter: str = "cursor") -> Key:
     """Read a cursor back into a key of the given type; raises Invalid for one we did not write."""
     padded = cursor + "=" * (-len(cursor) % 4)
     try:
         return msgspec.json.decode(base64.b64decode(padded, b"-_", validate=True), type=kind)
     except (binascii.Error, msgspec.MsgspecError, ValueError) as exc:
-        raise Invalid.of([("cursor", "is not a cursor of this list")], where="query") from exc
+        complaint = (parameter, "is not a cursor of this list")
+        raise Invalid.of([complaint], where="query") from exc
 
 
 def cut(rows: Sequence[T], limit: int) -> tuple[list[T], bool]:

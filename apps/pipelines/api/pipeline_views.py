@@ -71,7 +71,7 @@ class PipelineListView(DocumentView):
         rows, has_more = queries.pipelines_page(
             caller=caller_of(request),
             limit=limit,
-            after=decode_cursor(token, str) if token else None,
+            after=decode_cursor(token, str, parameter="token") if token else None,
             **wanted,
         )
         last = encode_cursor(rows[-1][0].id) if has_more else None

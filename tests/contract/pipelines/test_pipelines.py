@@ -123,6 +123,19 @@ def test_ten_mistakes_get_ten_messages_with_their_places(api):
     assert api.get(URL).json()["items"] == []
 
 
+@pytest.mark.parametrize(
+    ("work", "place"),
+    [
+        ({"command": []}, "command"),
+        ({"command": [""]}, "command"),
+        ({"image": ""}, "image"),
+        ({"python": ""}, "python"),
+    ],
+)
+def test_a_step_that_names_nothing_to_run_is_refused(api, work, place):
+    assert set(complaints(post(api, steps=[{"name": "a", **work}]))) == {f"steps.0.{place}"}
+
+
 def test_a_cycle_is_named(api):
     steps = [{"name": "a", "needs": ["b"], **CMD}, {"name": "b", "needs": ["a"], **CMD}]
     assert complaints(post(api, steps=steps)) == {
@@ -189,6 +202,12 @@ def test_the_list_is_paged_by_token(api):
     assert len(api.get(URL + "?name=even").json()["items"]) == 3
     assert len(api.get(URL + "?event=team.orders").json()["items"]) == 5
     assert api.get(URL + "?event=nothing").json()["items"] == []
+
+
+def test_a_bad_token_is_named(api):
+    answer = api.get(URL + "?token=x")
+    assert answer.status_code == 422
+    assert [one["loc"] for one in answer.json()["detail"]] == [["query", "token"]]
 
 
 def test_delete_removes_it_and_is_then_not_found(api):
