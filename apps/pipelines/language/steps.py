@@ -86,7 +86,8 @@ def read_steps(body: Body, world: World) -> tuple[Step, ...]:
 def _read_step(body: Body, name: str, names: set[str], world: World) -> Step:
     work, specs = _work(body, world)
     has_run = work.adapter is None
-    own = definitions.read_work(body) if work.image or work.command or work.python else None
+    is_own = any(one is not None for one in (work.image, work.command, work.python))
+    own = definitions.read_work(body) if is_own else None
     inputs = body.mapping("inputs")
     for_each = _expression(body, "for_each")
     when = _expression(body, "when")
