@@ -14,7 +14,7 @@ from apps.core import pgarray, sql
 from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
 from apps.topics import queries
-from apps.topics.appending import batch, listeners, room
+from apps.topics.appending import batch, listeners, room, writes
 from apps.topics.appending.batch import Record
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExists, TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
@@ -183,6 +183,18 @@ def delete_records(
         removed = _carry_out(topic, plan, before_seq, match, caller)
     assert removed is not None  # noqa: S101 - made under the lock, it holds
     return removed
+
+
+def check_event(record: NewEvent) -> None:
+    """Raise Invalid or RecordTooLarge for a record over the limits of what clients write (topics v0 §4.1)."""
+    writes.check_record(
+        writes.RecordBody(
+            data=msgspec.Raw(record.data.encode()),
+            tag=record.tag,
+            node=record.node,
+            meta=msgspec.Raw(b"" if record.meta is None else record.meta.encode()),
+        )
+    )
 
 
 def append_events(

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import msgspec
 
+from apps.core.errors import Invalid
 from apps.pipelines.adapters.base import (
     Adapter,
     AdapterFailed,
@@ -14,7 +15,7 @@ from apps.pipelines.adapters.base import (
 )
 from apps.pipelines.triggering.messages import HOPS
 from apps.topics import queries as topics
-from apps.topics.services import NewEvent
+from apps.topics.services import NewEvent, check_event
 
 
 class Publish(Adapter):
@@ -39,12 +40,15 @@ class Publish(Adapter):
         if prefixes and not topic.startswith(prefixes):
             raise AdapterFailed(f"the pipeline's key may not publish to the topic {topic}")
         meta = {**(call.inputs["meta"] or {}), HOPS: call.execution.hops + 1}
-        return Publishes(
-            NewEvent(
-                topic=topic,
-                data=msgspec.json.encode(call.inputs["data"]).decode(),
-                tag=call.inputs["tag"],
-                node=f"execution/{call.execution.id}",
-                meta=msgspec.json.encode(meta).decode(),
-            )
+        message = NewEvent(
+            topic=topic,
+            data=msgspec.json.encode(call.inputs["data"]).decode(),
+            tag=call.inputs["tag"],
+            node=f"execution/{call.execution.id}",
+            meta=msgspec.json.encode(meta).decode(),
         )
+        try:
+            check_event(message)
+        except Invalid as exc:
+            raise AdapterFailed(exc.message) from exc
+        return Publishes(message)

@@ -85,6 +85,11 @@ def append_of(topic: str, body: WriteBody, *, text: bytes, key_header: str | Non
     )
 
 
+def check_record(given: RecordBody) -> None:
+    """Raise Invalid or RecordTooLarge for a record that no writer may bring (§4.1)."""
+    _record(given, None, batch.compact_length)
+
+
 def _key_of(body: WriteBody, header: str | None) -> bytes | None:
     # The body's before the header's, which counts only if it is printable ASCII (§2.10).
     key = body.idempotency_key

@@ -75,3 +75,20 @@ def test_the_refusal_of_one_message_keeps_back_no_other_execution(driver):
     advancing.advance_all([one.id for one in started], due=0)
     found = [Execution.objects.get(pk=one.pk).status for one in started]
     assert found == ["completed", "failed", "completed"]
+
+
+@pytest.mark.parametrize(
+    ("message", "error"),
+    [
+        ({"data": 1, "tag": "x" * 257}, "`tag` is longer than 256 bytes"),
+        ({"data": 1, "meta": {"x": "y" * 16_384}}, "`meta` has 16"),
+        ({"data": 1, "meta": {str(n): n for n in range(64)}}, "`meta` has more than 64 keys"),
+        ({"data": "x" * 1_048_576}, "a record has 1048"),
+    ],
+)
+def test_a_message_over_a_limit_of_records_fails_its_step(driver, message, error):
+    step = {"name": "one", "adapter": "publish", "inputs": {"topic": "wide", **message}}
+    execution = driver.advance(driver.start([step]))
+    assert execution.status == "failed"
+    assert driver.stage(execution, "one").error.startswith(error)
+    assert topics.find_head("wide") is None
