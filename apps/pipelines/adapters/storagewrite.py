@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import transaction
 
+from apps.core import mediatypes
+from apps.core.body import shown
 from apps.pipelines.adapters.base import (
     Adapter,
     AdapterFailed,
@@ -41,8 +43,11 @@ class StorageWrite(Adapter):
         """Say what is to be stored."""
         inputs = call.inputs
         new = storage.file_of_stage(stage=call.stage, path=inputs["path"], run_id=None)
-        if inputs["content_type"]:
-            new = replace(new, content_type=inputs["content_type"])
+        content_type = inputs["content_type"]
+        if content_type:
+            if not mediatypes.is_media_type(content_type):
+                raise AdapterFailed(f"content_type {mediatypes.RULE}, got {shown(content_type)}")
+            new = replace(new, content_type=content_type)
         return _Write(call.execution.id, new, _content(inputs))
 
 

@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from apps.core import intake
+from apps.core import intake, mediatypes
 from apps.core.digits import read_digits
 from apps.core.errors import Invalid, RangeNotSatisfiable
 from apps.core.slim import SlimRequest
@@ -26,15 +26,10 @@ if TYPE_CHECKING:
 
 OBJECTS = b"/api/v1/storage/objects/"
 MAX_METADATA_BYTES = 8 * 1024
-MAX_TYPE_BYTES = 255
 _META = "x-meta-"
 # What curl says of any data unless it is told otherwise.
 _UNSAID = "application/x-www-form-urlencoded"
 PIECE_BYTES = 1024 * 1024
-_TYPE = re.compile(
-    r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(\s*;\s*[\w!#$&^.+-]+=(\"[^\"\\\x00-\x1f\x7f]*\"|[\w!#$&^.+-]+))*",
-    re.ASCII,
-)
 _ETAG = re.compile(r'(W/)?"[\x21\x23-\x7e]*"')
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})", re.ASCII)
 
@@ -161,8 +156,8 @@ def condition_of(headers: Mapping[str, str]) -> Condition:
 def _content_type(given: str | None, name: str) -> str:
     if not given or given.strip() == _UNSAID:
         return keys.type_of(name)
-    if len(given) > MAX_TYPE_BYTES or not _TYPE.fullmatch(given.strip()):
-        raise _wrong("Content-Type", "must be a media type")
+    if not mediatypes.is_media_type(given.strip()):
+        raise _wrong("Content-Type", mediatypes.RULE)
     return given.strip()
 
 

@@ -70,6 +70,16 @@ def test_the_stage_that_a_step_names_is_where_it_writes(driver):
     assert (one.stage, one.content_type) == ("boost/routines", "text/x-note")
 
 
+@pytest.mark.parametrize(
+    "said", ["note", "text/plain\nX-Other: 1", "text/plain;\r\na=b", "text/" + "x" * 251]
+)
+def test_a_step_can_say_no_type_that_a_header_cannot(driver, said):
+    execution = finish(driver, driver.start([writing(content="x", content_type=said)]))
+    assert execution.status == "failed"
+    assert driver.stage(execution, "note").error.startswith("content_type must be a media type")
+    assert not Object.objects.exists()
+
+
 def test_bytes_are_given_as_base64(driver):
     encoded = base64.b64encode(b"\xff\x00").decode()
     steps = [
