@@ -417,7 +417,7 @@ class Agent:
         alive = False
         for held in self.held.values():
             with self._about(held):
-                alive = alive or not (held.has_ended() and held.has_stored())
+                alive = alive or not held.has_ended() or held.waits_for_files()
         return alive
 
     def _beat(self) -> None:

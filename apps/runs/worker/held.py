@@ -26,6 +26,9 @@ MESSAGES_PER_TURN = 1000
 WAIT_SECONDS = 2.0
 # What a supervisor may be late with a timeout, beyond the grace, before the worker reminds it.
 LATE_SECONDS = 15.0
+# For so long after its op's end a worker that leaves waits for its files. They are objects within milliseconds; unless the
+# disk is full or a backend away, which may last: then the run goes back, and another attempt writes them again.
+FILES_SECONDS = 2.0
 
 
 @dataclass(slots=True)
@@ -51,6 +54,7 @@ class Held:
     is_stopping: bool = False
     is_returning: bool = False
     is_disowned: bool = False
+    ended_at: float | None = None  # when its op was seen to have ended
     seconds: float | None = None  # how long it took, once it has ended
     has_more: bool = False  # there was no room for all it has to tell
     has_ended_itself: bool = False  # and not because we asked it to
@@ -88,7 +92,7 @@ class Held:
         if self.failure is not None or self.handle is None:
             return self._report(ended=self.failure)
         # The outcome first: whatever the op said and printed is complete once it is there.
-        outcome = self.executor.poll(self.handle)
+        outcome = self._poll(self.handle)
         if outcome is None and not self.is_reported and self.executor.is_waiting(self.handle):
             if time.monotonic() >= self.launched_at + WAIT_SECONDS and not self.is_stopping:
                 self.is_returning = True
@@ -152,10 +156,12 @@ class Held:
             usual = settings.GYOZA_CANCEL_GRACE_SECONDS
             self.executor.stop(self.handle, grace=usual if grace is None else grace)
 
-    def has_stored(self) -> bool:
-        """Say whether an op that has ended has left no file that is still to be stored."""
-        outcome = None if self.handle is None else self.executor.poll(self.handle)
-        return outcome is None or self._has_stored(outcome)
+    def waits_for_files(self) -> bool:
+        """Say whether an op that has ended has left files that may soon be stored."""
+        outcome = None if self.handle is None else self._poll(self.handle)
+        if outcome is None or self.ended_at is None or self._has_stored(outcome):
+            return False
+        return time.monotonic() < self.ended_at + FILES_SECONDS
 
     def has_ended(self) -> bool:
         """Say whether nothing of the op runs any more."""
@@ -165,6 +171,12 @@ class Held:
         """Remove every trace of the op."""
         if self.handle is not None:
             self.executor.forget(self.handle)
+
+    def _poll(self, handle: Handle) -> Outcome | None:
+        outcome = self.executor.poll(handle)
+        if outcome is not None and self.ended_at is None:
+            self.ended_at = time.monotonic()
+        return outcome
 
     def _is_overdue(self) -> bool:
         """Say whether its supervisor should long have ended it, and has not: an op can stop that one, too."""

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import sys
 import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.files.storage import storages
 
 from apps.core import ids
 from apps.runs.models import Run
 from apps.runs.states import RunState
 from apps.runs.worker.agent import Agent
+from apps.storage import blobs
 from apps.storage import services as storage
 from apps.storage.models import Object
 from apps.topics import queries as topics
@@ -259,6 +263,31 @@ def test_a_worker_that_restarts_stores_nothing_twice(make_agent, execution_id):
     go.touch()
     work(second, has_ended(run))
     assert created(execution_id) == ["s/a", "s/b"]
+
+
+def test_a_worker_that_leaves_does_not_wait_for_a_disk_to_have_room(
+    make_agent, execution_id, settings, monkeypatch
+):
+    backend: Any = storages[blobs.ALIAS]
+
+    def full(*_: Any) -> Any:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    run = op("open('a', 'w').write('1')", execution_id)
+    agent = make_agent()
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_save", full)
+        patch.setattr("apps.runs.worker.held.FILES_SECONDS", 0.05)
+        work(agent, lambda: any(one.files.has_ended for one in agent.held.values()))
+        settings.GYOZA_CANCEL_GRACE_SECONDS = 600
+        agent._leave()
+    # Its op is done again: nothing of it is there, and it has not been lost.
+    run.refresh_from_db()
+    assert (run.state, run.current_attempt, run.losses) == (S.PENDING, 2, 0)
+    assert objects(execution_id) == {}
+    work(make_agent(), has_ended(run))
+    assert run.state == S.COMPLETED
+    assert objects(execution_id) == {"s/a": 1}
 
 
 def test_many_small_files_of_many_runs_are_all_there_once(make_agent, execution_id):
