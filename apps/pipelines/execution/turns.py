@@ -37,6 +37,7 @@ from apps.runs.states import RunState
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from apps.pipelines.execution.livestages import LiveStage
@@ -246,10 +247,7 @@ class Turn:
             case Done(outputs):
                 self.moves.move_stage(stage, S.COMPLETED, outputs=runs.clean(outputs))
             case Waits(note, until):
-                stage.note, stage.wake_at = note, until
-                if stage.status == S.PENDING:
-                    self.moves.move_stage(stage, S.PROCESSING)
-                self.moves.change(stage)
+                self._wait(step, stage, note, until)
             case Errand():
                 stage.note, stage.wake_at = UNDER_WAY, self.moves.now + PATIENCE
                 if stage.status == S.PENDING:
@@ -272,6 +270,19 @@ class Turn:
                     spec = replace(spec, timeout_s=outcome.timeout_s)
                 self._add_run(stage, spec)
                 self.moves.move_stage(stage, S.INITIATED)
+
+    def _wait(self, step: Step, stage: LiveStage, note: JSON, until: datetime | None) -> None:
+        """Let an adapter's step wait, for as long as `timeout_s` allows: a run has a clock of its own."""
+        if stage.status == S.PENDING:
+            self.moves.move_stage(stage, S.PROCESSING)
+        timeout_s, started_at = step.timeout_s, stage.started_at or self.moves.now
+        due = None if timeout_s is None else started_at + timedelta(seconds=timeout_s)
+        if due is not None and due <= self.moves.now:
+            self.moves.move_stage(stage, S.FAILED, error=f"timed out after {timeout_s:g} s")
+            return
+        stage.note = note
+        stage.wake_at = min((one for one in (until, due) if one is not None), default=None)
+        self.moves.change(stage)
 
     def _run_spec(self, step: Step, scope: dict[str, JSON]) -> RunSpec:
         return steprun.run_spec(self.execution, self.plan, step, scope, self.ops)

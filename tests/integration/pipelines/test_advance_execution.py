@@ -259,6 +259,34 @@ def test_approve_waits_for_the_answer(driver):
     assert execution.outputs == {"ok": {"approved": True, "by": ANONYMOUS.name, "comment": "fine"}}
 
 
+@pytest.mark.parametrize(
+    ("adapter", "inputs"), [("sleep", {"seconds": 600}), ("approve", {"message": "go?"})]
+)
+def test_a_step_that_waits_longer_than_its_timeout_fails(driver, time_machine, adapter, inputs):
+    step = {"name": "a", "adapter": adapter, "inputs": inputs, "timeout_s": 60}
+    time_machine.move_to("2030-01-01T00:00:00Z", tick=False)
+    execution = driver.advance(driver.start([step]))
+    assert execution.wake_at is not None
+    assert execution.wake_at.isoformat() == "2030-01-01T00:01:00+00:00"
+    time_machine.move_to("2030-01-01T00:00:59Z", tick=False)
+    assert driver.advance(execution).status == "running"
+    time_machine.move_to("2030-01-01T00:01:00Z", tick=False)
+    execution = driver.advance(execution)
+    assert execution.status == "failed"
+    assert driver.stage(execution, "a").error == "timed out after 60 s"
+
+
+def test_an_answer_in_time_counts_although_it_is_looked_at_later(driver, time_machine):
+    step = {"name": "a", "adapter": "approve", "inputs": {"message": "go?"}, "timeout_s": 60}
+    time_machine.move_to("2030-01-01T00:00:00Z", tick=False)
+    execution = driver.advance(driver.start([step]))
+    services.approve_stage(
+        named=str(execution.id), stage_name="a", approved=True, comment="", caller=ANONYMOUS
+    )
+    time_machine.move_to("2030-01-01T00:02:00Z", tick=False)
+    assert driver.advance(execution).status == "completed"
+
+
 def test_a_pipeline_step_waits_for_its_child(driver):
     child, _ = services.create_pipeline(
         body={"name": "child", "steps": [{"name": "c", **CMD, "inputs": {"x": ref("inputs.x")}}]},
