@@ -14,13 +14,28 @@ from django.db import transaction
 
 from apps.access import services as access
 from apps.core import clock, sql
+from apps.core.errors import GyozaError, Invalid
 from apps.storage import attempts, events, keys, queries
 from apps.storage.errors import ObjectNotFound
 from apps.storage.incoming import Incoming, check_length
 from apps.storage.models import Object, Space
 from apps.storage.writes import ledger
-from apps.storage.writes.uploads import InMemory, discard, upload, upload_bytes
-from apps.storage.writes.wanted import UNCONDITIONAL, Attachment, Condition, NewObject, Uploaded
+from apps.storage.writes.uploads import (
+    Content,
+    InMemory,
+    discard,
+    upload,
+    upload_bytes,
+    upload_together,
+)
+from apps.storage.writes.wanted import (
+    UNCONDITIONAL,
+    Attached,
+    Attachment,
+    Condition,
+    NewObject,
+    Uploaded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -29,10 +44,11 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
     from apps.storage.attempts import ExecutionsOf
     from apps.storage.keys import Key
-    from apps.storage.writes.uploads import Content
 
 __all__ = [
+    "Attached",
     "Condition",
+    "Content",
     "NewObject",
     "NewSpace",
     "Uploaded",
@@ -48,6 +64,7 @@ __all__ = [
     "let_read",
     "open_spaces",
     "put_object",
+    "put_objects",
     "register_runs",
     "reopen_space",
     "upload",
@@ -152,33 +169,67 @@ def file_of_stage(*, stage: str, path: str, run_id: UUID | None) -> NewObject:
     )
 
 
-def put_object(
-    *,
-    execution_id: UUID,
-    new: NewObject,
-    content: Content,
-    first: Callable[[], None] | None = None,
-) -> tuple[Object, bool]:
+def put_object(*, execution_id: UUID, new: NewObject, content: Content) -> tuple[Object, bool]:
     """Store an object, durable on return, and say whether it is a new one; a crash leaves the old one or the new one.
-
-    `first` begins its transaction: it takes locks that come before that of the space, and raises what forbids the write.
 
     Raises Invalid, ExecutionNotFound, ExecutionEnded, PreconditionFailed, QuotaExceeded, OutOfRoom, Unavailable. Not
     within a transaction: see `upload` and `attach`.
     """
-    keys.check_name(new.name)
-    uploaded = upload(content)
+    [outcome] = put_objects(execution_id=execution_id, wanted=[(new, content)])
+    if isinstance(outcome, GyozaError):
+        raise outcome
+    return outcome.stored, outcome.replaced is None
+
+
+def put_objects(
+    *,
+    execution_id: UUID,
+    wanted: Sequence[tuple[NewObject, Content]],
+    first: Callable[[], None] | None = None,
+) -> list[Attached | GyozaError]:
+    """Store objects of different names in one transaction, durable on return; a crash leaves the old ones or the new ones.
+
+    Says of each what it came to, or why it was refused, alone, as `put_object` would raise it: Invalid, ExecutionEnded,
+    PreconditionFailed, QuotaExceeded; OutOfRoom and Unavailable for that one and those after it.
+
+    `first` begins the transaction: it takes locks that come before that of the space, and raises what forbids all of it.
+    Raises ExecutionNotFound, Unavailable. Not within a transaction.
+    """
+    outcomes: dict[int, Attached | GyozaError] = {}
+    for number, (new, _) in enumerate(wanted):
+        try:
+            keys.check_name(new.name)
+        except Invalid as exc:
+            outcomes[number] = exc
+    numbers = [number for number in range(len(wanted)) if number not in outcomes]
+    uploaded, failure = upload_together([wanted[number][1] for number in numbers])
+    if failure is not None:
+        outcomes.update(dict.fromkeys(numbers[len(uploaded) :], failure))
+    brought = dict(zip(numbers, uploaded, strict=False))
+    if brought:
+        attachments = [Attachment(execution_id, wanted[n][0], one) for n, one in brought.items()]
+        outcomes.update(zip(brought, _attach_or_discard(attachments, first), strict=True))
+    return [outcomes[number] for number in range(len(wanted))]
+
+
+def _attach_or_discard(
+    wanted: Sequence[Attachment], first: Callable[[], None] | None
+) -> list[Attached | GyozaError]:
     try:
         with transaction.atomic(durable=True):
             if first is not None:
                 first()
-            stored, replaced = attach(execution_id=execution_id, new=new, uploaded=uploaded)
+            outcomes = ledger.lock_and_attach(wanted, to=wanted[0].space_id)
     except BaseException:
-        discard(uploaded.blob)
+        discard(*(one.uploaded.blob for one in wanted))
         raise
-    if replaced is not None:
-        discard(replaced)
-    return stored, replaced is None
+    unused = [
+        one.uploaded.blob if isinstance(outcome, GyozaError) else outcome.replaced
+        for one, outcome in zip(wanted, outcomes, strict=True)
+    ]
+    if gone := [blob for blob in unused if blob is not None]:
+        discard(*gone)
+    return outcomes
 
 
 def attach(*, execution_id: UUID, new: NewObject, uploaded: Uploaded) -> tuple[Object, str | None]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from contextlib import ExitStack
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import connections
 
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from apps.runs.pickup.files import Found, Stamp
     from apps.runs.scheduling import Claim
+    from apps.storage.services import Content, NewObject
 
 _PIECE_BYTES = 1024 * 1024
+# What is found together becomes objects in one transaction: so many files, and so many bytes unless one alone has more.
+_MOST_FILES, _MOST_BYTES = 100, 4 * _PIECE_BYTES
 # A file that is still open is looked at again so soon, and then ever less often.
 _SOON_SECONDS, _LATE_SECONDS = 0.005, 0.25
 # Wait after the storage backend, its disk or Postgres has refused.
@@ -36,6 +40,37 @@ _PAUSE_SECONDS = 1.0
 PATIENCE_SECONDS = 300.0
 # How many refusals an error message names.
 _MOST_TOLD = 5
+
+
+class _File(NamedTuple):
+    """A file that is to be an object, as it was read."""
+
+    path: str
+    stamp: Stamp
+    new: NewObject
+    content: Content
+
+
+class _Batch(ExitStack):
+    """Files that become objects together; holds their contents until it is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.files: list[_File] = []
+        self._bytes = 0
+
+    def has_room_for(self, length: int) -> bool:
+        return len(self.files) < _MOST_FILES and self._bytes + length <= _MOST_BYTES
+
+    def add(self, file: _File, lent: ExitStack) -> None:
+        self.push(lent)
+        self.files.append(file)
+        self._bytes += file.content.length
+
+    def close(self) -> None:
+        super().close()
+        self.files.clear()
+        self._bytes = 0
 
 
 class LeaseGone(Exception):
@@ -192,40 +227,72 @@ class Pickup:
     def _store_changed(self, *, is_last: bool) -> bool:
         """Store what is new; return whether something is still being written."""
         is_open = False
-        for found in files.find_changed(self.directory, self._known):
-            if self._is_over:
-                break
-            try:
-                is_open |= not self._store(found, is_last=is_last)
-            except (Unavailable, Conflict, NotFound):
-                raise
-            except GyozaError as exc:
-                # The disk may have room again; the execution's quota won't.
-                if type(exc) is OutOfRoom:
-                    raise
-                self._known[found.path] = found.stamp
-                self._refused[found.path] = _why(exc)
+        with _Batch() as batch:
+            for found in files.find_changed(self.directory, self._known):
+                if self._is_over:
+                    break
+                if not batch.has_room_for(found.stamp.size):
+                    self._store(batch)
+                try:
+                    is_open |= not self._take(found, batch, is_last=is_last)
+                except GyozaError as exc:
+                    self._refuse(found.path, found.stamp, exc)
+            self._store(batch)
         return is_open
 
-    def _store(self, found: Found, *, is_last: bool) -> bool:
+    def _take(self, found: Found, batch: _Batch, *, is_last: bool) -> bool:
+        """Read a file that is to be stored, unless it is still being written."""
         if not (is_last or files.is_closed(found.file)):
             return False
         # Before it is read: one that is far too long would take as much of the disk first.
         storage.check_length(found.stamp.size)
-        new = storage.file_of_stage(stage=self._stage, path=found.path, run_id=self._claim.run_id)
-        pieces = iter(partial(os.read, found.file, _PIECE_BYTES), b"")
-        with storage.gathered(pieces) as content:
+        with ExitStack() as lent:
+            pieces = iter(partial(os.read, found.file, _PIECE_BYTES), b"")
+            content = lent.enter_context(storage.gathered(pieces))
             if not is_last and not (
                 files.Stamp.of(found.file) == found.stamp and files.is_closed(found.file)
             ):
                 return False
-            if not self._is_stored(new.name, found, content.sha256):
-                storage.put_object(
-                    execution_id=self._execution_id, new=new, content=content, first=self._hold
-                )
-            self._told[found.path] = content.sha256
-        self._known[found.path] = found.stamp
+            new = storage.file_of_stage(
+                stage=self._stage, path=found.path, run_id=self._claim.run_id
+            )
+            if self._is_stored(new.name, found, content.sha256):
+                self._note_stored(found.path, found.stamp, content)
+            else:
+                batch.add(_File(found.path, found.stamp, new, content), lent.pop_all())
         return True
+
+    def _store(self, batch: _Batch) -> None:
+        """Make the files of a batch objects, in one transaction; each is refused alone."""
+        if not batch.files:
+            return
+        outcomes = storage.put_objects(
+            execution_id=self._execution_id,
+            wanted=[(one.new, one.content) for one in batch.files],
+            first=self._hold,
+        )
+        refused: list[tuple[_File, GyozaError]] = []
+        for one, outcome in zip(batch.files, outcomes, strict=True):
+            if isinstance(outcome, GyozaError):
+                refused.append((one, outcome))
+            else:
+                self._note_stored(one.path, one.stamp, one.content)
+        batch.close()
+        # Only now: this may give up the pass, and what is stored must not be stored again.
+        for one, exc in refused:
+            self._refuse(one.path, one.stamp, exc)
+
+    def _note_stored(self, path: str, stamp: Stamp, content: Content) -> None:
+        self._told[path] = content.sha256
+        self._known[path] = stamp
+
+    def _refuse(self, path: str, stamp: Stamp, exc: GyozaError) -> None:
+        """Note that a file can't be an object; raise what is no matter of this file."""
+        # The disk may have room again; the execution's quota won't.
+        if isinstance(exc, (Unavailable, Conflict, NotFound)) or type(exc) is OutOfRoom:
+            raise exc
+        self._known[path] = stamp
+        self._refused[path] = _why(exc)
 
     def _is_stored(self, name: str, found: Found, sha256: str) -> bool:
         known = self._known.get(found.path)

@@ -93,16 +93,21 @@ def attach(wanted: Iterable[Attachment], spaces: Mapping[UUID, Space]) -> Steps[
     return Draft(found, events.make(events.CREATED, told, last_tick=changed.last_tick))
 
 
-def attach_one(wanted: Attachment) -> Attached:
-    """Lock a space, however long that takes, and make uploaded content an object of it, as the last step of a transaction.
+def lock_and_attach(wanted: Sequence[Attachment], *, to: UUID) -> list[Attached | GyozaError]:
+    """Lock a space, however long that takes, and make uploaded contents objects of it, as the last step of a transaction.
 
-    Raises what it is refused for, and ExecutionNotFound.
+    Says of each, all of other names, what it came to, or why it was refused, alone. Raises ExecutionNotFound.
     """
-    draft = carry_out(attach([wanted], {wanted.space_id: lock_space(wanted.space_id)}))
-    found = draft.found[wanted]
+    draft = carry_out(attach(wanted, {to: lock_space(to)}))
+    events.append(draft.events)
+    return [draft.found[one] for one in wanted]
+
+
+def attach_one(wanted: Attachment) -> Attached:
+    """Do as `lock_and_attach` for one; raises what it is refused for."""
+    [found] = lock_and_attach([wanted], to=wanted.space_id)
     if isinstance(found, GyozaError):
         raise found
-    events.append(draft.events)
     return found
 
 

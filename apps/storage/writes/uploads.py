@@ -11,7 +11,7 @@ from django.core.files.base import ContentFile
 from django.db import DatabaseError, transaction
 
 from apps.core import clock, pgarray
-from apps.core.errors import Unavailable
+from apps.core.errors import OutOfRoom, Unavailable
 from apps.core.steps import Statement, carry_out
 from apps.storage import blobs, incoming, keys
 from apps.storage.writes.wanted import Uploaded
@@ -19,6 +19,7 @@ from apps.storage.writes.wanted import Uploaded
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from apps.core.errors import GyozaError
     from apps.core.steps import Steps
 
 
@@ -52,15 +53,29 @@ def upload(content: Content) -> Uploaded:
 
     Whoever can't attach it discards it; if they don't live to, a sweep does. Raises OutOfRoom, Unavailable.
     """
-    [blob] = carry_out(announce([content.length]))
+    uploaded, failure = upload_together([content])
+    if failure is not None:
+        raise failure
+    return uploaded[0]
+
+
+def upload_together(contents: Sequence[Content]) -> tuple[list[Uploaded], GyozaError | None]:
+    """Do as `upload` for several, announced at once, up to the first that the backend does not take; says why it didn't."""
+    names = carry_out(announce([content.length for content in contents]))
+    uploaded: list[Uploaded] = []
     try:
-        return bring(blob, content)
-    except Unavailable:
+        for name, content in zip(names, contents, strict=True):
+            uploaded.append(bring(name, content))
+    except Unavailable as exc:
         # To ask a backend that is away once more would take as long again: a sweep will.
-        raise
+        return uploaded, exc
+    except OutOfRoom as exc:
+        discard(*names[len(uploaded) :])
+        return uploaded, exc
     except BaseException:
-        discard(blob)
+        discard(*names)
         raise
+    return uploaded, None
 
 
 def upload_bytes(content: bytes, *, name: str) -> Uploaded:
@@ -88,17 +103,17 @@ def bring(blob: str, content: Content) -> Uploaded:
     return Uploaded(blob, content.length, content.sha256)
 
 
-def discard(blob: str) -> bool:
-    """Remove a blob unless an object has it, and say whether it could be seen to; if not, a sweep will.
+def discard(*names: str) -> bool:
+    """Remove blobs unless objects have them, and say whether they could be seen to; if not, a sweep will.
 
-    Whether it has one is told by its leftover row: a transaction whose outcome nobody has heard may have taken it.
+    Whether one has it is told by its leftover row: a transaction whose outcome nobody has heard may have taken it.
     """
     try:
         with transaction.atomic():
-            for found in carry_out(unlist([blob])):
+            for found in carry_out(unlist(names)):
                 blobs.remove(found)
     except (Unavailable, DatabaseError) as exc:
-        note_left(1, exc)
+        note_left(len(names), exc)
         return False
     return True
 

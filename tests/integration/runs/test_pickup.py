@@ -306,6 +306,44 @@ def test_many_small_files_of_many_runs_are_all_there_once(make_agent, execution_
     assert sorted(created(execution_id)) == wanted
 
 
+def test_files_found_together_are_objects_together_and_refused_alone(
+    make_agent, execution_id, settings
+):
+    settings.GYOZA_STORAGE_QUOTA_OBJECTS = 150
+    source = r"""
+        open(b'\xff', 'w').write('1')
+        for n in range(260):
+            open(f'{n:03}', 'w').write(str(n))
+        """
+    run = op(source, execution_id)
+    work(make_agent(), has_ended(run))
+    assert run.state == S.FAILED
+    assert r"\xff: is not UTF-8" in run.error_message
+    assert "an execution may have 150 objects" in run.error_message
+    names = [f"s/{n:03}" for n in range(150)]
+    assert list(objects(execution_id)) == names
+    assert created(execution_id) == names
+    # At most a hundred in one transaction, whether it was seen before its end or not.
+    by = Object.objects.extra(select={"by": "xmin::text"}).values_list("by", flat=True)
+    assert len(set(by)) < 20
+
+
+def test_a_disk_with_room_for_some_of_many_takes_each_once(make_agent, execution_id, monkeypatch):
+    backend: Any = storages[blobs.ALIAS]
+    save, saved = backend._save, iter(range(100))
+
+    def sometimes_full(*args: Any) -> Any:
+        if next(saved) in {3, 9}:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return save(*args)
+
+    monkeypatch.setattr(backend, "_save", sometimes_full)
+    run = op("[open(str(n), 'w').write('1') for n in range(9)]", execution_id)
+    work(make_agent(), has_ended(run))
+    assert run.state == S.COMPLETED
+    assert sorted(created(execution_id)) == [f"s/{n}" for n in range(9)]
+
+
 def test_a_run_of_no_execution_keeps_its_files_to_itself(make_agent):
     run = make_run(command=[sys.executable, "-c", WRITE + "open('a', 'w').write('1')"])
     work(make_agent(), has_ended(run))
