@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ from apps.storage import queries as stored
 from apps.storage import services as storage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from concurrent.futures import Executor
     from pathlib import Path
     from uuid import UUID
@@ -34,6 +35,9 @@ _PIECE_BYTES = 1024 * 1024
 _MOST_FILES, _MOST_BYTES = 100, 4 * _PIECE_BYTES
 # A file that is still open is looked at again so soon, and then ever less often.
 _SOON_SECONDS, _LATE_SECONDS = 0.005, 0.25
+# What was heard of is looked at by name, and a little later everything is: a folder is listened to only some moments after it
+# was made, and what was written into it by then has not been heard of. To look at a file takes about 3 µs.
+_ONCE_MORE_SECONDS, _ONCE_MORE_SECONDS_PER_FILE = 0.25, 0.00006
 # Wait after the storage backend, its disk or Postgres has refused.
 _PAUSE_SECONDS = 1.0
 # For how long an attempt that has ended waits for them, before it counts as lost and is made again.
@@ -97,7 +101,6 @@ class Pickup:
         self.directory = directory
         self.problem = ""
         self.is_lost = False  # the problem is this worker's, or passes
-        self.due_at: float | None = None  # when to look again, though nothing has been heard
         self._claim = claim
         self._execution_id = execution_id
         self._stage = stage
@@ -109,9 +112,14 @@ class Pickup:
         self._told: dict[str, str] = {}
         self._sums: dict[str, str] | None = {}
         self._is_running = False
-        self._is_asked = False
         self._is_over = False
         self._ended_at: float | None = None
+        # What to look at next, and when to look again though nothing has been heard.
+        self._is_all_asked = False
+        self._named: set[str] = set()
+        self._all_due_at = math.inf
+        self._open: set[str] = set()  # those that are still being written
+        self._open_due_at = math.inf
         self._wait = _SOON_SECONDS
         self._refused: dict[str, str] = {}  # why, by path; it may be written again and again
 
@@ -120,6 +128,11 @@ class Pickup:
         """Whether its op has: nothing more will be heard of its files."""
         return self._ended_at is not None
 
+    @property
+    def due_at(self) -> float:
+        """When to look again, though nothing has been heard; infinity = not at all."""
+        return min(self._all_due_at, self._open_due_at)
+
     def recall(self) -> None:
         """Have what was stored before a restart looked up, so that it is not stored again."""
         self._sums = None
@@ -127,28 +140,46 @@ class Pickup:
     def look(self) -> None:
         """Store what is new, soon. From any thread, as often as there may be something."""
         with self._lock:
-            self.due_at = None
-            if self._is_over:
-                return
-            self._is_asked = True
-            if self._is_running:
-                return
-            self._is_running = True
-        self._pool.submit(self._run)
+            self._all_due_at = self._open_due_at = math.inf
+            self._is_all_asked = True
+            self._wake()
+
+    def look_at(self, names: Collection[str]) -> None:
+        """Do as `look` for the files and folders of these names, and for all of them after a while."""
+        with self._lock:
+            self._named.update(names)
+            self._wake()
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Look after a while, for what has not been heard of."""
+        # Later, the more there are: it must not take much of a worker's time.
+        self.look_in(max(_ONCE_MORE_SECONDS, len(self._known) * _ONCE_MORE_SECONDS_PER_FILE))
+
+    def look_when_due(self) -> None:
+        """Do as `look` if that is due, else for the files that were still being written."""
+        if self._all_due_at <= time.monotonic():
+            self.look()
+            return
+        with self._lock:
+            self._open_due_at = math.inf
+            self._named.update(self._open)
+            self._wake()
 
     def look_in(self, seconds: float) -> None:
-        """Look again after a while, if nothing makes it look before."""
+        """Look after a while, if nothing makes it look before."""
         with self._lock:
             due_at = time.monotonic() + seconds
-            if self._is_over or (self.due_at is not None and self.due_at <= due_at):
+            if self._is_over or self._all_due_at <= due_at:
                 return
-            self.due_at = due_at
+            self._all_due_at = due_at
         self._on_due(due_at)
 
     def postpone(self, seconds: float) -> None:
         """Look later than was said: its op has not begun. For the watcher's thread."""
         with self._lock:
-            self.due_at = None if self._is_over else time.monotonic() + seconds
+            if not self._is_over:
+                self._all_due_at = time.monotonic() + seconds
 
     def finish(self) -> bool:
         """Say whether all its files are objects, now that its op has ended; if not, `on_end` will be called."""
@@ -168,25 +199,35 @@ class Pickup:
         """Store nothing more."""
         with self._lock:
             self._is_over = True
-            self.due_at = None
+            self._all_due_at = self._open_due_at = math.inf
+
+    def _wake(self) -> None:
+        """Have a thread do what is asked for, unless one is about to; under the lock."""
+        if (self._is_all_asked or self._named) and not (self._is_running or self._is_over):
+            self._is_running = True
+            self._pool.submit(self._run)
 
     def _run(self) -> None:
         try:
-            while self._is_wanted():
-                self._pass()
+            while (names := self._take_asked()) is not None:
+                self._pass(names or None)
         finally:
             connections.close_all()
 
-    def _is_wanted(self) -> bool:
+    def _take_asked(self) -> set[str] | None:
+        """Return the names that are asked for; none of them if it is all, None if it is nothing."""
         with self._lock:
-            self._is_running = self._is_asked and not self._is_over
-            self._is_asked = False
-            return self._is_running
+            is_asked = self._is_all_asked or self._named
+            self._is_running = bool(is_asked) and not self._is_over
+            names = set() if self._is_all_asked else self._named
+            self._is_all_asked, self._named = False, set()
+            return names if self._is_running else None
 
-    def _pass(self) -> None:
+    def _pass(self, names: set[str] | None) -> None:
+        """Store what is new of the files of some names, or of all."""
         is_last = self._ended_at is not None
         try:
-            is_open = self._store_changed(is_last=is_last)
+            still_open = self._store_changed(None if is_last else names, is_last=is_last)
         except (LeaseGone, Conflict, NotFound):
             self._end()  # the run is another worker's, or its execution has ended
         except (Unavailable, OutOfRoom, *AWAY) as exc:
@@ -199,11 +240,21 @@ class Pickup:
         else:
             if is_last:
                 self._end()
-            elif is_open:
-                self.look_in(self._wait)
-                self._wait = min(self._wait * 1.5, _LATE_SECONDS)
             else:
+                self._note_open(still_open, names)
+
+    def _note_open(self, still_open: set[str], looked_at: set[str] | None) -> None:
+        with self._lock:
+            others = set() if looked_at is None else self._open - looked_at
+            self._open = others | still_open
+            if not self._open:
                 self._wait = _SOON_SECONDS
+            if not still_open or self._is_over:
+                return
+            due_at = time.monotonic() + self._wait
+            self._open_due_at = min(self._open_due_at, due_at)
+            self._wait = min(self._wait * 1.5, _LATE_SECONDS)
+        self._on_due(due_at)
 
     def _wait_for_better(self, exc: Exception) -> None:
         connections.close_all()
@@ -224,21 +275,27 @@ class Pickup:
         self.close()
         self._on_end(self._claim.attempt_id)
 
-    def _store_changed(self, *, is_last: bool) -> bool:
-        """Store what is new; return whether something is still being written."""
-        is_open = False
+    def _store_changed(self, names: set[str] | None, *, is_last: bool) -> set[str]:
+        """Store what is new; return the names of what is still being written."""
+        still_open = set()
+        changed = (
+            files.find_changed(self.directory, self._known)
+            if names is None
+            else files.find_changed_of(self.directory, names, self._known)
+        )
         with _Batch() as batch:
-            for found in files.find_changed(self.directory, self._known):
+            for found in changed:
                 if self._is_over:
                     break
                 if not batch.has_room_for(found.stamp.size):
                     self._store(batch)
                 try:
-                    is_open |= not self._take(found, batch, is_last=is_last)
+                    if not self._take(found, batch, is_last=is_last):
+                        still_open.add(found.path)
                 except GyozaError as exc:
                     self._refuse(found.path, found.stamp, exc)
             self._store(batch)
-        return is_open
+        return still_open
 
     def _take(self, found: Found, batch: _Batch, *, is_last: bool) -> bool:
         """Read a file that is to be stored, unless it is still being written."""

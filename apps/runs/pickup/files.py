@@ -14,11 +14,12 @@ import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 # What is written before it has its name (gyoza_op.write): never an object.
 UNFINISHED = ".gyoza-"
+_FOLDER_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -58,22 +59,58 @@ def find_changed(directory: Path, known: Mapping[str, Stamp]) -> Iterator[Found]
     There are none in one that does not exist, yet or any more.
     """
     with contextlib.suppress(FileNotFoundError):
-        for folder, folders, names, at in os.fwalk(directory, onerror=None, follow_symlinks=False):
-            folders.sort()
-            below = os.path.relpath(folder, directory)
-            for name in sorted(names):
-                if name.startswith(UNFINISHED):
-                    continue
-                path = name if below == "." else f"{below}/{name}"
-                with contextlib.suppress(OSError):
-                    if _is_known(name, at, known.get(path)):
-                        continue
-                    file = os.open(name, _FLAGS, dir_fd=at)
-                    try:
-                        if stat.S_ISREG(os.fstat(file).st_mode):
-                            yield Found(path, file, Stamp.of(file))
-                    finally:
-                        os.close(file)
+        yield from _find_below(os.fspath(directory), "", known)
+
+
+def find_changed_of(
+    directory: Path, names: Iterable[str], known: Mapping[str, Stamp]
+) -> Iterator[Found]:
+    """Do as `find_changed` for the files of these names and those in the folders of these names, whatever else there is."""
+    for path in sorted(names):
+        folder, _, name = path.rpartition("/")
+        with contextlib.suppress(OSError), _opened_folder(directory, folder) as at:
+            if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
+                yield from _find_below(name, path, known, at)
+            else:
+                yield from _find(name, path, at, known)
+
+
+@contextlib.contextmanager
+def _opened_folder(directory: Path, below: str) -> Iterator[int]:
+    """Lend a folder below a directory, on a way without links."""
+    at = os.open(directory, _FOLDER_FLAGS)
+    try:
+        for name in below.split("/") if below else []:
+            outer, at = at, os.open(name, _FOLDER_FLAGS, dir_fd=at)
+            os.close(outer)
+        yield at
+    finally:
+        os.close(at)
+
+
+def _find_below(
+    top: str, path: str, known: Mapping[str, Stamp], top_at: int | None = None
+) -> Iterator[Found]:
+    for folder, folders, names, at in os.fwalk(top, dir_fd=top_at, follow_symlinks=False):
+        folders.sort()
+        below = path + folder[len(top) :]
+        prefix = f"{below}/".lstrip("/")
+        for name in sorted(names):
+            yield from _find(name, prefix + name, at, known)
+
+
+def _find(name: str, path: str, at: int, known: Mapping[str, Stamp]) -> Iterator[Found]:
+    if name.startswith(UNFINISHED):
+        return
+    with contextlib.suppress(OSError):
+        if _is_known(name, at, known.get(path)):
+            return
+        file = os.open(name, _FLAGS, dir_fd=at)
+        try:
+            if stat.S_ISREG(os.fstat(file).st_mode):
+                yield Found(path, file, Stamp.of(file))
+        finally:
+            os.close(file)
 
 
 def is_closed(file: int) -> bool:

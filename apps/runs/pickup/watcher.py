@@ -16,7 +16,7 @@ from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 from apps.runs.pickup.attempt import Pickup
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from apps.runs.scheduling import Claim
 
@@ -27,8 +27,8 @@ _THREADS = 4
 _STEP_MS, _MOST_MS = 1, 5
 # An op that has run for so long is listened to; the files of shorter ones are picked up when they end.
 _SHORT_SECONDS = 0.05
-# A folder is watched only some moments after it was made: what was written into it by then is found by looking again.
-_ONCE_MORE_SECONDS = 0.25
+# After a mistake in listening.
+_PAUSE_SECONDS = 0.25
 # Where nothing can be heard (no inotify watches left), it is looked at so often.
 _DEAF_SECONDS = 1.0
 
@@ -100,20 +100,23 @@ class Watcher:
             self._look_at_due()
             with self._lock:
                 watched = dict(self._watched)
-            if watched.keys() != heard.keys():
-                notify = self._listen(watched)
-                for name in watched.keys() - heard.keys():
-                    watched[name].look()
-                    watched[name].look_in(_ONCE_MORE_SECONDS)
-                heard = watched
             try:
+                if watched.keys() != heard.keys():
+                    before, notify = notify, self._listen(watched)
+                    if before is not None:
+                        # What both have heard of is looked at twice; what neither has would be late.
+                        _tell(before.watch(_STEP_MS, _STEP_MS, 1, None), heard)
+                    for name in watched.keys() - heard.keys():
+                        watched[name].look()
+                        watched[name].look_again()
+                    heard = watched
                 self._hear(notify, heard)
             except WatchfilesRustInternalError as exc:
                 # It can't tell of a name that is no UTF-8, and is of no use from then on.
                 log.warning("files are listened to anew: %s", exc)
                 for pickup in heard.values():
                     pickup.look()
-                time.sleep(_ONCE_MORE_SECONDS)
+                time.sleep(_PAUSE_SECONDS)
                 heard = {}
             self._wakes_at = math.inf
 
@@ -139,37 +142,41 @@ class Watcher:
                 for pickup in heard.values():
                     pickup.look()
             return
-        changes = notify.watch(_MOST_MS, _STEP_MS, int(min(seconds, 3600) * 1000) + 1, self._turn)
-        if isinstance(changes, str):
-            return  # the time is over, or there is news of ours
-        for owner in {_owner(path, heard) for _, path in changes}:
-            if owner is not None:
-                owner.look()
-                owner.look_in(_ONCE_MORE_SECONDS)
+        _tell(
+            notify.watch(_MOST_MS, _STEP_MS, int(min(seconds, 3600) * 1000) + 1, self._turn), heard
+        )
 
     def _next_due(self) -> float:
         with self._lock:
-            dues = [one.due_at for one in self._pickups]
-        return min((due_at for due_at in dues if due_at is not None), default=math.inf)
+            return min((one.due_at for one in self._pickups), default=math.inf)
 
     def _look_at_due(self) -> None:
         now = time.monotonic()
         with self._lock:
-            due = [one for one in self._pickups if one.due_at is not None and one.due_at <= now]
+            due = [one for one in self._pickups if one.due_at <= now]
             # An op that waits until those ahead of it have ended has no folder yet.
             begun = [one for one in due if one.has_ended or one.directory.is_dir()]
             for pickup in begun:
                 if not pickup.has_ended:
                     self._watched.setdefault(os.path.realpath(pickup.directory), pickup)
         for pickup in begun:
-            pickup.look()
+            pickup.look_when_due()
         for pickup in set(due).difference(begun):
             pickup.postpone(_SHORT_SECONDS)
 
 
-def _owner(path: str, heard: dict[str, Pickup]) -> Pickup | None:
-    while path not in heard:
-        path, _, name = path.rpartition("/")
-        if not name:
-            return None
-    return heard[path]
+def _tell(changes: set[tuple[int, str]] | str, heard: Mapping[str, Pickup]) -> None:
+    """Have attempts look at the files that were heard of."""
+    if isinstance(changes, str):
+        return  # the time is over, or there is news of ours
+    found: dict[Pickup, set[str]] = {}
+    for _, path in changes:
+        above = path
+        while above not in heard:
+            above, _, name = above.rpartition("/")
+            if not name:
+                break
+        else:
+            found.setdefault(heard[above], set()).add(path[len(above) + 1 :])
+    for owner, names in found.items():
+        owner.look_at(names)

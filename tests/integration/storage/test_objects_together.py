@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def new(name: str, only_if: Condition = Condition()) -> NewObject:
-    return NewObject(name=name, stage="s", content_type="text/plain", only_if=only_if)
+def new(name: str, *, is_first: bool = False) -> NewObject:
+    return NewObject(name=name, stage="s", content_type="text/plain", only_if=Condition(is_first))
 
 
 def put(execution: str, *wanted: NewObject, first: Callable[[], None] | None = None) -> list[Any]:
@@ -78,7 +78,7 @@ def test_each_is_refused_alone(execution, place, settings):
     settings.GYOZA_STORAGE_QUOTA_OBJECTS = 2
     wanted = [
         new("s/metadata"),
-        new("s/a", Condition(is_absent=True)),
+        new("s/a", is_first=True),
         new("s/b"),
         new("s/\udcff"),
         new("s/c"),
