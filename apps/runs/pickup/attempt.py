@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import threading
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from apps.runs.pickup.files import Found, Stamp
     from apps.runs.scheduling import Claim
     from apps.storage.services import Content, NewObject
+
+log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1024 * 1024
 # What is found together becomes objects in one transaction: so many files, and so many bytes unless one alone has more.
@@ -235,8 +238,8 @@ class Pickup:
         except Exception as exc:
             # A mistake about one attempt costs that attempt.
             self.problem, self.is_lost = f"its files could not be stored: {exc!r}", True
+            log.exception("the files of attempt %s could not be stored", self._claim.attempt_id)
             self._end()
-            raise
         else:
             if is_last:
                 self._end()

@@ -65,14 +65,19 @@ def find_changed(directory: Path, known: Mapping[str, Stamp]) -> Iterator[Found]
 def find_changed_of(
     directory: Path, names: Iterable[str], known: Mapping[str, Stamp]
 ) -> Iterator[Found]:
-    """Do as `find_changed` for the files of these names and those in the folders of these names, whatever else there is."""
+    """Do as `find_changed` for the files of these names and those below the folders of these names, whatever else there is."""
+    told: set[str] = set()
     for path in sorted(names):
         folder, _, name = path.rpartition("/")
         with contextlib.suppress(OSError), _opened_folder(directory, folder) as at:
-            if stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode):
-                yield from _find_below(name, path, known, at)
-            else:
-                yield from _find(name, path, at, known)
+            is_folder = stat.S_ISDIR(os.stat(name, dir_fd=at, follow_symlinks=False).st_mode)
+            for found in (
+                _find_below(name, path, known, at) if is_folder else _find(name, path, at, known)
+            ):
+                # A folder may be named beside what is in it.
+                if found.path not in told:
+                    told.add(found.path)
+                    yield found
 
 
 @contextlib.contextmanager

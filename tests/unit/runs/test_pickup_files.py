@@ -22,7 +22,18 @@ def test_files_of_some_names_are_found_without_the_others(tmp_path):
     for name in ("a", "b", "below/c", "below/deep/d", "other/e"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
-    named = {"b", "below", "other/e", "gone", "gone/too", "b/below/a/file", ""}
+    named = {
+        "b",
+        "below",
+        "below/c",
+        "below/deep",
+        "below/deep/d",
+        "other/e",
+        "gone",
+        "gone/too",
+        "b/below/a/file",
+        "",
+    }
     found = [one.path for one in files.find_changed_of(tmp_path, named, {})]
     assert found == ["b", "below/c", "below/deep/d", "other/e"]
     known = {one.path: one.stamp for one in files.find_changed(tmp_path, {})}
