@@ -102,8 +102,9 @@ async def serve(match: ResolverMatch, scope: Scope, receive: Receive, send: Send
         request.held.let_go()
     is_head = scope["method"] == "HEAD"
     if isinstance(answer, Answer):
-        headers = raw_headers(answer.headers)
-        headers.append((b"content-length", b"%d" % len(answer.body)))
+        # What is unchanged has a length, and it is not that of this body (RFC 9110 §8.6).
+        length = [] if answer.status == 304 else [(b"content-length", b"%d" % len(answer.body))]
+        headers = [*raw_headers(answer.headers), *length]
         await send({"type": "http.response.start", "status": answer.status, "headers": headers})
         await _send_body(answer, b"" if is_head else answer.body, send)
     elif answer.streaming:
@@ -146,9 +147,8 @@ async def stream(
             # The stream closes what it holds before this returns; an error of its own is raised here.
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
-            if sending.cancelled() and not (
-                leaving.done() or getattr(response, "is_document", False)
-            ):
+            is_cut = leaving.done() or getattr(response, "is_document", False)
+            if sending.cancelled() and not is_cut:
                 await send({"type": "http.response.body", "body": b""})  # told to end
         except psycopg.OperationalError as exc:
             # An answer that has begun can't become an error. Without its end, the server cuts the connection.
