@@ -98,6 +98,7 @@ class ObjectView(View):
         wanted = requests.key_of(request)
         while True:
             found = await in_own_thread(queries.get_object, key=wanted, caller=caller)
+            requests.require_version(request.headers, found)
             if requests.is_unchanged(request.headers, found):
                 return _unchanged(found)
             span = requests.span_of(request.headers, found)

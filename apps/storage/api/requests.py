@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from apps.core import intake, mediatypes
 from apps.core.digits import read_digits
-from apps.core.errors import Invalid, RangeNotSatisfiable
+from apps.core.errors import Invalid, PreconditionFailed, RangeNotSatisfiable
 from apps.core.slim import SlimRequest
 from apps.storage import keys
 from apps.storage.services import Condition, NewObject
@@ -88,6 +88,18 @@ async def content_of(request: HttpRequest, limit: int) -> AsyncIterator[bytes]:
             gathered.clear()
     if gathered:
         yield bytes(gathered)
+
+
+def require_version(headers: Mapping[str, str], one: Object) -> None:
+    """Raise PreconditionFailed if the client reads on in another version (RFC 9110 §13.2.2: If-Match comes first)."""
+    tags, until = headers.get("If-Match"), _moment(headers.get("If-Unmodified-Since"))
+    if tags is not None:
+        listed = [tag.strip() for tag in tags.split(",")]
+        is_it = bool({"*", f'"{one.etag}"'}.intersection(listed))
+    else:
+        is_it = until is None or one.modified_at.replace(microsecond=0) <= until
+    if not is_it:
+        raise PreconditionFailed(f"Object {one.key} is not the one that was named", key=one.key)
 
 
 def is_unchanged(headers: Mapping[str, str], one: Object) -> bool:

@@ -99,6 +99,8 @@ def test_what_the_client_has_is_not_sent_again(key):
         assert (answer.status, answer.content) == (304, b"")
         assert answer.headers["etag"] == etag
         assert answer.headers["last-modified"] == modified
+        # It would be taken for the object's.
+        assert "content-length" not in answer.headers
     assert get(key, if_none_match='"x"').status == 200
     assert get(key, if_modified_since=modified).status == 304
     assert get(key, if_modified_since="Mon, 01 Jan 2001 00:00:00 GMT").status == 200
@@ -106,6 +108,20 @@ def test_what_the_client_has_is_not_sent_again(key):
         assert get(key, if_modified_since=unread).status == 200
     assert get(key, if_none_match='"x"', if_modified_since=modified).status == 200
     assert call("HEAD", f"{OBJECTS}/{key}", if_none_match=etag).status == 304
+
+
+def test_another_version_than_the_one_that_is_wanted_is_not_given(key):
+    headers = get(key).headers
+    etag, modified = headers["etag"], headers["last-modified"]
+    long_ago = "Mon, 01 Jan 2001 00:00:00 GMT"
+    for wanted in (etag, f'"x", {etag}', "*"):
+        assert get(key, if_match=wanted).status == 200
+        assert get(key, if_match=wanted, if_unmodified_since=long_ago).status == 200
+    for other in ('"x"', f"W/{etag}"):
+        refused(get(key, if_match=other, if_none_match=etag), 412, "precondition_failed")
+    assert get(key, if_unmodified_since=modified).status == 200
+    assert get(key, if_unmodified_since="nonsense").status == 200
+    refused(get(key, if_unmodified_since=long_ago), 412, "precondition_failed")
 
 
 def test_the_rest_of_another_version_is_not_given(key):
@@ -168,4 +184,4 @@ def test_what_is_no_key_is_refused_by_every_method(execution, method, name):
 def test_a_method_it_does_not_have_is_refused(execution):
     answer = call("POST", f"{OBJECTS}/{execution}/s/a")
     refused(answer, 405, "method_not_allowed")
-    assert re.split(", ", answer.headers["allow"]) == ["GET", "PUT", "DELETE"]
+    assert re.split(", ", answer.headers["allow"]) == ["GET", "PUT", "DELETE", "HEAD"]
