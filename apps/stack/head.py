@@ -32,6 +32,9 @@ class HeadProtocol(PushingProtocol):
     _head_bytes = 0
     # The beginning of what came last where a request may begin.
     _line = b""
+    # Since when, and how much of it, a body comes whose request has been answered.
+    _passing_since = 0.0
+    _passed_bytes = 0
     _arriving: asyncio.TimerHandle | None = None
     _problem: GyozaError | None = None
 
@@ -50,12 +53,14 @@ class HeadProtocol(PushingProtocol):
         if not self._is_in_body:
             known = self._line if self._is_in_head else b""
             self._line = known + data[: ENOUGH_BYTES - len(known)]
-        self._unset_keepalive_if_required()
         self._parse(data)
         if not (self._is_in_head or self._is_in_body):
             return
+        self._unset_keepalive_if_required()
         if self._head_bytes > MOST_HEAD_BYTES:
             self._refuse(too_large())
+        elif self._is_in_body and self._is_answered():
+            self._let_pass(len(data))
         elif self._is_in_body and not self._has_body and self._arriving is None:
             # Most bodies come with their head. Whatever waits for the beginning of one is held: by nobody for ever.
             self._expect()
@@ -94,6 +99,9 @@ class HeadProtocol(PushingProtocol):
         self.parser.feed_data(b"\r\n".join([line, *fields, b"", b""]))
 
     def on_message_begin(self) -> None:
+        # Not before: the empty lines that may stand before a request (RFC 9112 §2.2) are none.
+        self._unset_keepalive_if_required()
+        self._passing_since = 0.0
         self._is_in_head = True
         if self._arriving is None:
             self._expect()
@@ -164,6 +172,21 @@ class HeadProtocol(PushingProtocol):
             return True
         is_due = not cycle.response_started if self._is_in_body else cycle.response_complete
         return is_due and not self.pipeline
+
+    def _is_answered(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and cycle.response_complete
+
+    def _let_pass(self, size: int) -> None:
+        """Let the rest of a body pass whose request has been answered: many clients read only then. But let none drip."""
+        now = self.loop.time()
+        if not self._passing_since:
+            self._passing_since, self._passed_bytes = now, 0
+        self._passed_bytes += size
+        patience, rate = settings.GYOZA_STALLED_SECONDS, settings.GYOZA_BODY_BYTES_PER_SECOND
+        left = self._passing_since + patience + self._passed_bytes / rate - now
+        self._stop_expecting()
+        self._arriving = self.loop.call_later(max(0.0, min(patience, left)), self._give_up)
 
     def _expect(self) -> None:
         self._arriving = self.loop.call_later(settings.GYOZA_STALLED_SECONDS, self._give_up)

@@ -43,11 +43,17 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def serving(app: Any) -> Iterator[int]:
+def serving(app: Any, **options: Any) -> Iterator[int]:
     """Serve a small application, and give its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
-        app, http=PatientProtocol, ws="none", lifespan="off", log_config=None, access_log=False
+        app,
+        http=PatientProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        **options,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
@@ -222,3 +228,69 @@ def test_what_is_no_request_leaves_those_before_it_their_answers(port, requests,
 
 def test_endless_nonsense_behind_a_request_is_not_listened_to(port):
     assert answer_to(port, WITH_BODY + b"?" * 65536, *[b"?" * 65536] * 100).count(b"HTTP/1.1") <= 1
+
+
+def drip_until_the_end(client: socket.socket, piece: bytes) -> bytes:
+    """Send a piece now and then until the server hangs up; return what it has said."""
+    said = b""
+    client.settimeout(0.01)
+    for _ in range(3000):
+        try:
+            part = client.recv(65536)
+        except TimeoutError:
+            client.sendall(piece)
+        except ConnectionResetError:
+            return said
+        else:
+            if not part:
+                return said
+            said += part
+    raise AssertionError("the server still listens")
+
+
+UNREAD = b"POST /some/path HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "piece"),
+    [
+        (b"Content-Length: 1000000\r\n\r\n", b"x"),
+        (b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
+    ],
+)
+def test_a_body_that_drips_behind_its_answer_is_not_waited_for(port, settings, head, piece):
+    settings.GYOZA_STALLED_SECONDS = 0.2
+    settings.GYOZA_BODY_BYTES_PER_SECOND = 10**6
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(UNREAD + head)
+        assert drip_until_the_end(client, piece).endswith(b"hello")
+
+
+def test_a_body_that_stops_behind_its_answer_is_not_waited_for(port, settings):
+    settings.GYOZA_STALLED_SECONDS = 0.2
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(UNREAD + b"Content-Length: 1000000\r\n\r\n")
+        said = b""
+        while not said.endswith(b"hello"):
+            said += client.recv(65536)
+        client.sendall(b"x")
+        assert client.recv(65536) == b""
+
+
+def test_a_body_that_comes_behind_its_answer_leaves_the_connection_to_others(port):
+    body = b"x" * 5_000_000
+    request = UNREAD + b"Content-Length: %d\r\n\r\n" % len(body)
+    assert answer_to(port, request, body, START + b"Connection: close\r\n\r\n").count(b"hello") == 2
+
+
+def test_empty_lines_do_not_keep_a_connection():
+    with (
+        serving(hello, timeout_keep_alive=0.2) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as client,
+    ):
+        client.sendall(START + b"\r\n")
+        assert drip_until_the_end(client, b"\r\n").endswith(b"hello")
+
+
+def test_an_empty_line_before_a_request_is_passed_over(port):
+    assert answer_to(port, b"\r\n" + START + b"Connection: close\r\n\r\n").endswith(b"hello")
