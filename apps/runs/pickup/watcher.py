@@ -25,7 +25,8 @@ log = logging.getLogger(__name__)
 _THREADS = 4
 # What is written together is heard of together: twice the step after the last of it, at most this long after the first.
 _STEP_MS, _MOST_MS = 1, 5
-# An op that has run for so long is listened to; the files of shorter ones are picked up when they end.
+# An op that has run for so long, twice at most, is listened to; the files of shorter ones are picked up when they end. Those
+# that become so old within this time are begun to be listened to together: all others are listened to anew then, too.
 _SHORT_SECONDS = 0.05
 # After a mistake in listening.
 _PAUSE_SECONDS = 0.25
@@ -64,7 +65,8 @@ class Watcher:
             self._pickups.add(pickup)
             if self._thread.ident is None:
                 self._thread.start()
-        pickup.look_in(_SHORT_SECONDS)
+        now = time.monotonic()
+        pickup.look_in((now // _SHORT_SECONDS + 2) * _SHORT_SECONDS - now)
         return pickup
 
     def end(self, pickup: Pickup) -> None:
@@ -75,7 +77,8 @@ class Watcher:
             # Most have ended before they were: then there is no need to ask where the folder really is.
             if not self._watched:
                 return
-            if self._watched.pop(os.path.realpath(pickup.directory), None) is not None:
+            self._watched.pop(os.path.realpath(pickup.directory), None)
+            if not self._watched:
                 self._turn.set()
 
     def close(self) -> None:
@@ -101,7 +104,8 @@ class Watcher:
             with self._lock:
                 watched = dict(self._watched)
             try:
-                if watched.keys() != heard.keys():
+                # Those that have ended are forgotten when others begin, or none are left: to listen keeps a thread awake.
+                if not watched.keys() <= heard.keys() or (heard and not watched):
                     before, notify = notify, self._listen(watched)
                     if before is not None:
                         # What both have heard of is looked at twice; what neither has would be late.
