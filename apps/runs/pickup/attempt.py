@@ -117,24 +117,19 @@ class Pickup:
         self._is_running = False
         self._is_over = False
         self._ended_at: float | None = None
-        # What to look at next, and when to look again though nothing has been heard.
+        # What to look at next.
         self._is_all_asked = False
         self._named: set[str] = set()
-        self._all_due_at = math.inf
         self._open: set[str] = set()  # those that are still being written
-        self._open_due_at = math.inf
         self._wait = _SOON_SECONDS
+        # When to look again, though nothing has been heard; infinity = not at all.
+        self.due_at = self._all_due_at = self._open_due_at = math.inf
         self._refused: dict[str, str] = {}  # why, by path; it may be written again and again
 
     @property
     def has_ended(self) -> bool:
         """Whether its op has: nothing more will be heard of its files."""
         return self._ended_at is not None
-
-    @property
-    def due_at(self) -> float:
-        """When to look again, though nothing has been heard; infinity = not at all."""
-        return min(self._all_due_at, self._open_due_at)
 
     def recall(self) -> None:
         """Have what was stored before a restart looked up, so that it is not stored again."""
@@ -143,7 +138,7 @@ class Pickup:
     def look(self) -> None:
         """Store what is new, soon. From any thread, as often as there may be something."""
         with self._lock:
-            self._all_due_at = self._open_due_at = math.inf
+            self._be_due(all_at=math.inf, open_at=math.inf)
             self._is_all_asked = True
             self._wake()
 
@@ -165,7 +160,7 @@ class Pickup:
             self.look()
             return
         with self._lock:
-            self._open_due_at = math.inf
+            self._be_due(open_at=math.inf)
             self._named.update(self._open)
             self._wake()
 
@@ -175,14 +170,14 @@ class Pickup:
             due_at = time.monotonic() + seconds
             if self._is_over or self._all_due_at <= due_at:
                 return
-            self._all_due_at = due_at
+            self._be_due(all_at=due_at)
         self._on_due(due_at)
 
     def postpone(self, seconds: float) -> None:
         """Look later than was said: its op has not begun. For the watcher's thread."""
         with self._lock:
             if not self._is_over:
-                self._all_due_at = time.monotonic() + seconds
+                self._be_due(all_at=time.monotonic() + seconds)
 
     def finish(self) -> bool:
         """Say whether all its files are objects, now that its op has ended; if not, `on_end` will be called."""
@@ -202,7 +197,14 @@ class Pickup:
         """Store nothing more."""
         with self._lock:
             self._is_over = True
-            self._all_due_at = self._open_due_at = math.inf
+            self._be_due(all_at=math.inf, open_at=math.inf)
+
+    def _be_due(self, *, all_at: float | None = None, open_at: float | None = None) -> None:
+        if all_at is not None:
+            self._all_due_at = all_at
+        if open_at is not None:
+            self._open_due_at = open_at
+        self.due_at = min(self._all_due_at, self._open_due_at)
 
     def _wake(self) -> None:
         """Have a thread do what is asked for, unless one is about to; under the lock."""
@@ -255,7 +257,7 @@ class Pickup:
             if not still_open or self._is_over:
                 return
             due_at = time.monotonic() + self._wait
-            self._open_due_at = min(self._open_due_at, due_at)
+            self._be_due(open_at=min(self._open_due_at, due_at))
             self._wait = min(self._wait * 1.5, _LATE_SECONDS)
         self._on_due(due_at)
 
