@@ -57,6 +57,9 @@ def key_of(request: HttpRequest, *, below: bytes = b"") -> Key:
 
 def new_object(request: HttpRequest, key: Key, caller: Caller) -> NewObject:
     """Read what the headers say of an object to be written. Raises Invalid."""
+    if request.headers.get("Content-Range") is not None:
+        # Taken for the whole, a part would replace it (RFC 9110 §14.5).
+        raise _wrong("Content-Range", "is not for writes: an object is written whole")
     stage, _ = keys.split(key.name, _text(request.headers.get("X-Stage"), "X-Stage"))
     return NewObject(
         name=key.name,

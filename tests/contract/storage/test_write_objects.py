@@ -152,6 +152,11 @@ def test_metadata_has_a_limit(execution):
     assert malformed(put(f"{execution}/s/a", x_meta_a="b" * 8193)) == ["body", "X-Meta-*"]
 
 
+def test_a_part_of_an_object_is_not_taken_for_the_whole(execution):
+    answer = put(f"{execution}/s/a", content_range="bytes 0-2/5")
+    assert malformed(answer) == ["body", "Content-Range"]
+
+
 @pytest.mark.parametrize("announced", [True, False])
 def test_too_much_is_refused(execution, settings, place, announced):
     settings.GYOZA_STORAGE_MAX_OBJECT_BYTES = 10
