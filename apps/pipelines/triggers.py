@@ -96,15 +96,15 @@ def resume_trigger(*, pipeline_id: str, caller: Caller) -> Trigger:
 
 
 def is_ready(*, pipeline_id: str, caller: Caller) -> bool:
-    """Say whether a message would start an execution now: subscribed, pinned, topic and worker there. Raises NotFound."""
+    """Say whether a message would start an execution now: subscribed, pinned, worker there. Raises NotFound.
+
+    A topic that is still to come is read from its beginning; one that has gone is waited for by nobody who publishes.
+    """
     queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     trigger = Trigger.objects.filter(pk=pipeline_id, is_started=True, is_paused=False).first()
-    return (
-        trigger is not None
-        and trigger.position is not None
-        and topics.find_head(trigger.topic) is not None
-        and queries.has_runner()
-    )
+    if trigger is None or not queries.has_runner():
+        return False
+    return trigger.position is None or topics.find_head(trigger.topic) is not None
 
 
 @dataclass(frozen=True, slots=True)

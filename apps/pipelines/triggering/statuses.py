@@ -73,7 +73,7 @@ def statuses_of(rows: Sequence[Trigger]) -> list[TriggerStatus]:
         found.append(
             TriggerStatus(
                 trigger=row,
-                state=_state(row, has_runner=able),
+                state=_state(row, has_runner=able, has_topic=backlog is not None),
                 pending=load,
                 oldest_pending_age_s=age,
                 running=running,
@@ -106,15 +106,17 @@ def _under_way(rows: Sequence[Trigger]) -> dict[tuple[str, bool], int]:
     return {(one["pipeline_id"], one["is_queued"]): one["n"] for one in counted}
 
 
-def _state(row: Trigger, *, has_runner: bool) -> TriggerState:
+def _state(row: Trigger, *, has_runner: bool, has_topic: bool) -> TriggerState:
     if not row.is_started:
         return TriggerState.STOPPED
     if row.is_paused:
         return TriggerState.PAUSED
-    if row.position is None:
+    if row.position is None and has_topic:
         return TriggerState.STARTING
-    # It listens, and nothing would come of it or something has gone wrong with the last message.
-    if not has_runner or not conditions.holds(row, Condition.TOPIC_RESOLVED):
+    # It listens, be it for a topic that is still to come, and nothing would come of it or something has gone wrong
+    # with the last message.
+    is_gone = row.position is not None and not conditions.holds(row, Condition.TOPIC_RESOLVED)
+    if not has_runner or is_gone:
         return TriggerState.DEGRADED
     return TriggerState.FAILED if row.wake_at and row.last_error else TriggerState.LISTENING
 

@@ -18,6 +18,8 @@ def pin(trigger: Trigger, *, start: str | int) -> None:
     head = topics.follow_topic(topic=trigger.topic, is_followed=lambda: _is_followed(trigger.topic))
     if head is None:
         conditions.set_condition(trigger, Condition.TOPIC_RESOLVED, False, "TopicMissing")
+        if trigger.position is None:
+            conditions.set_condition(trigger, Condition.CURSOR_PINNED, True, "AtBeginning")
         return
     conditions.set_condition(trigger, Condition.TOPIC_RESOLVED, True, "TopicFound")
     if trigger.topic_id == head.topic_id and trigger.position is not None:

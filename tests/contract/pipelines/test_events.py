@@ -11,6 +11,7 @@ from django.test.utils import CaptureQueriesContext
 
 from apps.pipelines import sweeps
 from apps.pipelines.execution import engine
+from apps.pipelines.triggering import dispatching
 from apps.runs.states import WorkerState
 from apps.topics.services import NewEvent, append_events
 from tests.cast import client_for
@@ -67,6 +68,22 @@ def test_ready_is_true_once_it_listens_and_a_worker_is_there(api):
     worker.state = WorkerState.LOST
     worker.save()
     assert api.get(URL).content == b'{"ready":false}'
+
+
+def test_a_topic_that_is_still_to_come_is_listened_to(api):
+    make(api)
+    make_worker()
+    api.post(URL)
+    assert api.get(URL).content == b'{"ready":true}'
+    status = api.get(URL + "/status").json()
+    assert status["state"] == "listening"
+    found = {one["type"]: (one["status"], one["reason"]) for one in status["conditions"]}
+    assert found["TopicResolved"] == (False, "TopicMissing")
+    assert found["CursorPinned"] == (True, "AtBeginning")
+    publish({"n": 1})
+    assert api.get(URL).content == b'{"ready":true}'
+    dispatching.dispatch_due()
+    assert api.get(URL + "/status").json()["started"] == 1
 
 
 def test_deleting_answers_exactly_this_however_often(api):
