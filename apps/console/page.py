@@ -115,12 +115,12 @@ class NothingHere(Page):
         )
 
 
-def given(request: HttpRequest, name: str) -> str:
+def given(request: HttpRequest, name: str, *, most: int = MOST_TEXT) -> str:
     """Read a text of a form. Raises Invalid."""
     form = Parameters(request.POST)
     text = (form.text(name) or "").strip()
-    if len(text) > MOST_TEXT:
-        form.fail(name, f"must be at most {MOST_TEXT} characters")
+    if len(text) > most:
+        form.fail(name, f"must be at most {most} characters")
     form.finish()
     return text
 

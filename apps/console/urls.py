@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from django.urls import path
 
-from apps.console import topics
 from apps.console.executions import deeds, lists, views
 from apps.console.home import OverviewView
 from apps.console.page import NothingHere
@@ -12,6 +11,8 @@ from apps.console.runs import deeds as run_deeds
 from apps.console.runs import lists as run_lists
 from apps.console.runs import views as run_views
 from apps.console.runs import workers
+from apps.console.topics import lists as topic_lists
+from apps.console.topics import views as topic_views
 
 app_name = "console"
 
@@ -39,7 +40,7 @@ urlpatterns = [
     path("workers", workers.WorkerListView.as_view(), name="worker-list"),
     path("workers/drain", workers.DrainView.as_view(), name="worker-drain"),
     path("workers/resume", workers.ResumeView.as_view(), name="worker-resume"),
-    path("topics", topics.TopicListView.as_view(), name="topic-list"),
-    path("topics/<path:topic>", topics.TopicView.as_view(), name="topic"),
+    path("topics", topic_lists.TopicListView.as_view(), name="topic-list"),
+    path("topics/<path:topic>", topic_views.TopicView.as_view(), name="topic"),
     path("<path:rest>", NothingHere.as_view()),
 ]

@@ -46,6 +46,7 @@ MAX_WAIT_SECONDS = 30
 
 class FeedView(View):
     scope = {"GET": "read"}
+    staff_session = True
 
     async def get(self, request: HttpRequest, caller: Caller) -> Answer:
         query = Parameters(request.GET)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from django.template.loader import render_to_string
 
@@ -12,19 +14,40 @@ from apps.core.errors import NotFound
 from apps.topics import queries
 from apps.topics.models import Topic
 from apps.topics.names import can_be_looked_up
+from apps.topics.vitals import throughput
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
+
+    from apps.topics.queries import Stored
+    from apps.topics.vitals.throughput import Part as Part  # for those who draw it
+    from apps.topics.vitals.throughput import Throughput as Throughput
 
 # What a page shows of the end of a log.
 LAST_RECORDS = 20
 
 
-class ShownTopic(NamedTuple):
-    """A topic as every reader sees it, and its last records as a table."""
+@dataclass(frozen=True)
+class ShownTopic:
+    """A topic as every reader sees it, and its last records, newest first, with the moments they were written."""
 
     row: Topic
-    records: SafeString
+    last: list[tuple[Stored, str]]
+
+    @property
+    def records(self) -> SafeString:
+        """Write the last records as a table."""
+        return render_to_string("topics/records.html", {"rows": self.last})
+
+    @property
+    def is_written_to(self) -> bool:
+        """Say whether somebody else than the service may write to it."""
+        return not queries.is_reserved(self.row.name)
+
+    @cached_property
+    def throughput(self) -> Throughput:
+        """Measure what was written to it in the last minutes; one query."""
+        return throughput.throughput(self.row.pk, now_ms=clock.milliseconds(clock.now()))
 
     @property
     def last_write(self) -> str | None:
@@ -51,9 +74,8 @@ def settled(row: Topic) -> ShownTopic | None:
     page = queries.read_after(row.name, max(0, row.head - LAST_RECORDS), LAST_RECORDS)
     fresh = Topic.objects.filter(pk=row.pk).first()
     records = page.records if page else []
-    rows = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records[::-1]]
-    shown = render_to_string("topics/records.html", {"rows": rows})
-    return None if fresh is None else ShownTopic(fresh, shown)
+    last = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records[::-1]]
+    return None if fresh is None else ShownTopic(fresh, last)
 
 
 def listed(*, prefix: str, after: str, limit: int) -> tuple[list[Topic], bool]:

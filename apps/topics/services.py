@@ -69,6 +69,7 @@ class Refused(Exception):
     def __init__(self, topic: str, error: GyozaError) -> None:
         super().__init__(f"{error.code}: {error.message}")
         self.topic = topic
+        self.error = error
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,8 +99,9 @@ def test_enqueued_names_are_registered_tasks():
 
 def test_cross_app_imports_use_the_public_modules():
     public = {"services", "queries", "models", "states", "signals"}
-    # What an app shows to people, on its own pages and on those of the console; and what they do with what starts pipelines.
-    shown = {"console": {"pages", "listing", "triggers", "schedules"}}
+    # What an app shows to people, on its own pages and on those of the console; what they do with what starts pipelines; and
+    # what they write to topics.
+    shown = {"console": {"pages", "listing", "triggers", "schedules", "publishing"}}
     extra = {"access": {"auth"}, "stack": set()}
     wrong = []
     for path in sources():

@@ -9,6 +9,7 @@ import httpx
 import pytest
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.expected_conditions import element_to_be_clickable
 from selenium.webdriver.support.ui import WebDriverWait
 
@@ -203,3 +204,66 @@ def test_a_log_grows_as_it_is_written(
     gyoza.wait_for(
         lambda: shows("line 1", "line 2", "line 3", "the end"), "and has all of it, once"
     )
+
+
+def seqs(browser: Chrome) -> list[str]:
+    """Return the first cells of the rows of a topic's records, newest first."""
+    script = (
+        "return [...document.querySelectorAll('#tail tbody tr')].map(row => row.cells[0].innerText)"
+    )
+    return list(browser.execute_script(script))
+
+
+def test_records_appear_as_they_are_written(browser: Chrome, gyoza: System, api: httpx.Client):
+    def write(count: int) -> None:
+        records = [{"data": {"n": 12345678901234567890, "text": "<b>"}}] * count
+        api.post("/v0/topics/t", json={"records": records}).raise_for_status()
+
+    def numbers(newest: int, count: int) -> list[str]:
+        return [str(seq) for seq in range(newest, newest - count, -1)]
+
+    write(3)
+    log_in(browser, gyoza, "/console/topics/t")
+    assert seqs(browser) == numbers(3, 3)
+    gyoza.wait_for(lambda: text_of(browser, "#following") == "following", "the page follows")
+    write(2)
+    gyoza.wait_for(lambda: seqs(browser) == numbers(5, 5), "what is written appears")
+    data = '{"n":12345678901234567890,"text":"<b>"}'
+    assert text_of(browser, "#tail tbody tr:first-child td:last-child") == data
+
+    for _ in range(5):
+        write(1000)
+    gyoza.wait_for(lambda: seqs(browser) == numbers(5005, 200), "of much the newest stays")
+
+    browser.execute_script("document.getElementById('tail').scrollTop = 300")
+    write(500)
+    gyoza.wait_for(
+        lambda: text_of(browser, "#following") == "paused, 500 new", "who reads is told of news"
+    )
+    assert seqs(browser) == numbers(5005, 200)
+    gyoza.kill("web")
+    gyoza.wait_for(lambda: text_of(browser, "#following") == "connecting", "the page has noticed")
+    write(1)
+    gyoza.start_web()
+    gyoza.wait_for(
+        lambda: text_of(browser, "#following") == "paused, 501 new", "it goes on where it was"
+    )
+    browser.execute_script("document.getElementById('tail').scrollTop = 0")
+    gyoza.wait_for(lambda: seqs(browser) == numbers(5506, 200), "who is back sees the newest")
+
+    browser.find_element(By.CSS_SELECTOR, "#publish > summary").click()
+    field = browser.find_element(By.ID, "publish-data")
+    field.send_keys("{")
+    browser.find_element(By.XPATH, "//button[text()='Publish']").click()
+    gyoza.wait_for(lambda: "ends too soon" in text_of(browser, "#publish"), "what is wrong is said")
+    focused = browser.switch_to.active_element
+    assert (focused.get_attribute("id"), focused.get_attribute("value")) == ("publish-data", "{")
+    focused.send_keys(Keys.END, '"mine": 1}')
+    browser.find_element(By.XPATH, "//button[text()='Publish']").click()
+    gyoza.wait_for(
+        lambda: browser.find_elements(By.XPATH, "//li[text()='Written as seq 5507.']"),
+        "it is written",
+    )
+    gyoza.wait_for(lambda: "mine" in text_of(browser, "#tail tbody tr"), "and shown")
+    logged = browser.get_log("browser")  # type: ignore[no-untyped-call]
+    assert [line for line in logged if "Content Security Policy" in line["message"]] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -28,6 +29,8 @@ MAX_DEPTH = 500
 Measure = Callable[[bytes], int]
 
 _ABSENT = msgspec.Raw()
+# Where msgspec has stumbled.
+_BYTE = re.compile(r"\(byte (\d+)\)")
 _meta_keys = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -56,6 +59,19 @@ class WriteBody(msgspec.Struct, gc=False):
         if self.create is not None:
             return self.create
         return self.config is None or self.config.auto_create
+
+
+def read_value(text: bytes) -> msgspec.Raw:
+    """Take JSON text as it is; raises Invalid, which says where it is none."""
+    try:
+        msgspec.json.decode(text)
+    except UnicodeDecodeError as exc:
+        raise Invalid("no JSON: not UTF-8") from exc
+    except RecursionError as exc:
+        raise Invalid(f"nested deeper than {MAX_DEPTH}") from exc
+    except msgspec.DecodeError as exc:
+        raise Invalid(_told(exc, text)) from exc
+    return msgspec.Raw(text)
 
 
 def append_of(topic: str, body: WriteBody, *, text: bytes, key_header: str | None) -> Append:
@@ -88,6 +104,18 @@ def append_of(topic: str, body: WriteBody, *, text: bytes, key_header: str | Non
 def check_record(given: RecordBody) -> None:
     """Raise Invalid or RecordTooLarge for a record that no writer may bring (§4.1)."""
     _record(given, None, batch.compact_length)
+
+
+def _told(exc: msgspec.DecodeError, text: bytes) -> str:
+    """Say what is wrong with JSON, and where as editors count."""
+    said = str(exc)
+    place = _BYTE.search(said)
+    if place is None:
+        return "no JSON: it ends too soon" if "truncated" in said else f"no JSON: {said}"
+    before = text[: int(place[1])].decode("utf-8", "replace")
+    line, column = before.count("\n") + 1, len(before) - before.rfind("\n")
+    what = said[: place.start()].removeprefix("JSON is malformed: ").strip()
+    return f"no JSON: {what} at line {line}, column {column}"
 
 
 def _key_of(body: WriteBody, header: str | None) -> bytes | None:

@@ -10,6 +10,7 @@ from django.conf import settings
 from django.test import Client
 
 from apps.storage import services
+from apps.topics.services import NewEvent, append_events
 from tests.cast import make_key
 from tests.object_client import OBJECTS, call
 
@@ -42,6 +43,15 @@ def test_the_staff_reads_objects_and_archives(stored, django_user_model):
     assert call("GET", f"{OBJECTS}/{stored}", cookie=cookie).content == b"a"
     archive = f"/api/v1/storage/archive/{stored.partition('/')[0]}"
     assert call("GET", archive, cookie=cookie).content.startswith(b"PK")
+
+
+def test_the_staff_reads_the_feed_and_writes_no_record(stored, admin_user):
+    append_events([NewEvent(topic="t", data='{"n":1}')])
+    cookie = cookie_of(admin_user)
+    assert b'"data":{"n":1}' in call("GET", "/events?topic=t", cookie=cookie).content
+    assert call("GET", "/events?topic=t").status == 401
+    record = b'{"records":[{"data":1}]}'
+    assert call("POST", "/v0/topics/t", record, cookie=cookie).status == 401
 
 
 def test_it_writes_and_deletes_nothing_by_a_cookie(stored, admin_user):
@@ -79,7 +89,7 @@ def test_a_session_that_has_ended_opens_nothing(stored, admin_user):
 def test_other_doors_of_the_data_plane_take_no_session(stored, admin_user):
     cookie = cookie_of(admin_user)
     assert call("GET", "/v0/topics", cookie=cookie).status == 401
-    assert call("GET", "/events?topic=x", cookie=cookie).status == 401
+    assert call("GET", "/v0/routers", cookie=cookie).status == 401
 
 
 def test_the_staff_follows_streams(stored, admin_user):

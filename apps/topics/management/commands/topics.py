@@ -9,7 +9,7 @@ import msgspec
 from django.core.management.base import BaseCommand, CommandError
 
 from apps.core import clock
-from apps.core.errors import GyozaError
+from apps.core.errors import GyozaError, Invalid
 from apps.core.threads import run_here
 from apps.topics import predicates, queries, services
 from apps.topics.appending import groupcommit, writes
@@ -124,9 +124,7 @@ class Command(BaseCommand):
         values = [value.encode() for value in data] or list(lines_of(sys.stdin.buffer.read()))
         for start in range(0, max(len(values), 1), writes.MAX_RECORDS):
             batch = values[start : start + writes.MAX_RECORDS]
-            body = WriteBody(
-                [RecordBody(msgspec.Raw(one), tag) for one in map(json_of, batch)], node
-            )
+            body = WriteBody([RecordBody(json_of(one), tag) for one in batch], node)
             append = writes.append_of(topic, body, text=b"".join(batch), key_header=None)
             written = run_here(groupcommit.write(append))
             shown = {"topic": topic, "first_seq": written.first_seq, "last_seq": written.last_seq}
@@ -193,14 +191,13 @@ def lines_of(text: bytes) -> Iterator[bytes]:
     return (line for line in map(bytes.strip, text.splitlines()) if line)
 
 
-def json_of(value: bytes) -> bytes:
-    """Return JSON text as it is; raises CommandError for what is none."""
+def json_of(value: bytes) -> msgspec.Raw:
+    """Take JSON text as it is; raises CommandError for what is none."""
     try:
-        msgspec.json.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        return writes.read_value(value)
+    except Invalid as exc:
         shown = value[:60].decode("utf-8", "replace")
-        raise CommandError(f"{shown}: no JSON (text is JSON in quotes)") from exc
-    return value
+        raise CommandError(f"{shown}: {exc.message} (text is JSON in quotes)") from exc
 
 
 def shown_record(record: Stored) -> dict[str, Any]:

@@ -1,5 +1,3 @@
-"""Topics: which there are, and what was written to them last."""
-
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -29,11 +27,3 @@ class TopicListView(Page):
             "has_more": has_more,
         }
         return self.shown("console/topics/list.html", context)
-
-
-class TopicView(Page):
-    def get(self, request: HttpRequest, topic: str) -> HttpResponse:
-        """Show a topic: its figures, and its last records."""
-        shown = pages.topic(topic)
-        context = {"here": "topics", "row": shown.row, "shown": shown}
-        return self.shown("console/topics/page.html", context)
