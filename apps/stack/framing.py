@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _VERSIONS = frozenset({"1.0", "1.1", "2"})
 # So much of a request's beginning tells its path, and with it the dialect.
 ENOUGH_BYTES = 1024
-# Behind a scheme and a host, if a proxy's form of it has come (RFC 9112 §3.2.2).
-_PATH = re.compile(rb"(?:[a-zA-Z][a-zA-Z0-9+.-]*://[^/?#]*)?(/[^?#]*)")
+# A path; behind a scheme and a host, if it is written as for a proxy.
+_TARGET = re.compile(rb"(?:[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*))?(/[^?#]*)")
 
 
 def fault_of(
@@ -57,5 +57,11 @@ def target_in(line: bytes) -> bytes:
 
 def path_of(target: bytes) -> str:
     """Return the path of a request's target, be it incomplete or malformed; the root if it has none. A long one is cut."""
-    found = _PATH.match(target[:ENOUGH_BYTES])
-    return unquote((found[1] if found else b"/").decode("latin-1"))
+    found = _TARGET.match(target[:ENOUGH_BYTES])
+    return unquote((found[2] if found else b"/").decode("latin-1"))
+
+
+def host_in(target: bytes) -> bytes | None:
+    """Return the host of a target that names one: it counts, and not the header Host (RFC 9112 §3.2.2)."""
+    found = None if target.startswith(b"/") else _TARGET.match(target)
+    return found and found[1]

@@ -9,7 +9,7 @@ from django.conf import settings
 
 from apps.core.errors import GyozaError, HeadTooLarge, Invalid, Stalled
 from apps.core.headers import ScopeHeaders
-from apps.stack.framing import ENOUGH_BYTES, fault_of, path_of, target_in
+from apps.stack.framing import ENOUGH_BYTES, fault_of, host_in, path_of, target_in
 from apps.stack.pushing import PushingProtocol
 from apps.stack.refusals import refusal
 
@@ -117,6 +117,9 @@ class HeadProtocol(PushingProtocol):
         if self._problem is not None:
             # The parser hands it on as an error of its own, and no request comes of it.
             raise self._problem
+        host = host_in(self.url)
+        if host is not None:
+            self.headers[:] = [(b"host", host), *(one for one in self.headers if one[0] != b"host")]
         if self.parser.should_upgrade() and not self._should_upgrade():
             return  # it is read again, by `_stay`
         self._is_in_head = False

@@ -23,7 +23,8 @@ async def echo(scope: Any, receive: Any, send: Any) -> None:
         message = await receive()
         body, more = body + message.get("body", b""), message.get("more_body", False)
     names = sorted(name.decode() for name, _ in scope["headers"])
-    told = json.dumps([scope["method"], scope["path"], body.decode(), names]).encode()
+    hosts = [value.decode() for name, value in scope["headers"] if name == b"host"]
+    told = json.dumps([scope["method"], scope["path"], body.decode(), names, hosts]).encode()
     headers = [(b"content-length", b"%d" % len(told))]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": told})
@@ -119,13 +120,22 @@ def test_http_1_0_is_not_told_to_continue(port):
 
 def test_chunked_is_read_in_any_case(port):
     said = understood(answer_to(port, post(b"transfer-encoding: Chunked") + NEXT))
-    assert [(path, body) for _, path, body, _ in said] == [("/a", "a"), ("/next", "")]
+    assert [(path, body) for _, path, body, *_ in said] == [("/a", "a"), ("/next", "")]
 
 
 @pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n", b"Host: a\r\nHost: a\r\n"])
 def test_a_request_has_one_host(port, hosts):
     said = answer_to(port, b"GET /a HTTP/1.1\r\n" + hosts + b"\r\n")
     assert refusal(said) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("target", "host"),
+    [(b"/a", "x"), (b"http://elsewhere:80/a?b", "elsewhere:80"), (b"/http://y/", "x")],
+)
+def test_the_host_of_a_target_counts(port, target, host):
+    said = answer_to(port, b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % target)
+    assert understood(said)[0][4] == [host]
 
 
 def test_http_1_0_needs_no_host(port):
