@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 
-from apps.core.errors import Invalid, Stalled, TooLarge
+from apps.core.errors import Invalid, Stalled, TooLarge, UnsupportedMediaType
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -162,7 +162,12 @@ def _too_large(limit: int) -> TooLarge:
 
 
 def _announced_length(scope: Scope) -> int:
+    """Return how long a body is said to be, 0 if that isn't. Raises UnsupportedMediaType if it is packed."""
+    length = 0
     for name, value in scope["headers"]:
         if name == b"content-length" and value.isdigit():
-            return int(value)
-    return 0
+            length = int(value)
+        elif name == b"content-encoding" and value.lower() != b"identity":
+            # RFC 9110 §8.4: what is packed small could become anything, and as it is it isn't what it is said to be.
+            raise UnsupportedMediaType("a body is read as it is: no Content-Encoding is undone")
+    return length

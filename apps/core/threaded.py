@@ -31,6 +31,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+# What is said of a body, before there is a request.
+_REFUSED_UNREAD = (
+    errors.TooLarge,
+    errors.Stalled,
+    errors.Throttled,
+    errors.UnsupportedMediaType,
+)
+
 
 class ThreadedDjango(BaseHandler):
     """Runs each request from beginning to end in one thread of one pool.
@@ -54,7 +62,7 @@ class ThreadedDjango(BaseHandler):
                 response = await loop.run_in_executor(self._threads, self._respond, scope, body)
         except ClientGone:
             return
-        except (errors.TooLarge, errors.Stalled, errors.Throttled) as exc:
+        except _REFUSED_UNREAD as exc:
             await self._refuse(exc, scope, send)
             return
         finally:
