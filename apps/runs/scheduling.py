@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from apps.runs.models import Run
     from apps.runs.transitions import Batch
 
+# By which workers are told that there may be something to claim, or to stop.
+CLAIM_TASK = "runs.claim_runs"
 # How often a claim looks for as many candidates as it has slots: some of them may not fit beside each other. What it
 # has looked at stays locked, so it doesn't look at more than it could take.
 LOOKS = 2

@@ -10,7 +10,7 @@ from django.db.models import Q
 
 from apps.core import clock, sql
 from apps.core.queue import nudge_on_commit
-from apps.runs import scheduling, services, transitions
+from apps.runs import scheduling, transitions
 from apps.runs.models import Run
 from apps.runs.states import HOLDS_RESOURCES, RunState
 
@@ -66,4 +66,4 @@ def _end_overdue_runs() -> None:
 def _wake_if_due() -> None:
     is_due = Q(scheduled_at__isnull=True) | Q(scheduled_at__lte=clock.now())
     if Run.objects.filter(is_due, state=RunState.PENDING).exists():
-        nudge_on_commit(services.CLAIM_TASK)
+        nudge_on_commit(scheduling.CLAIM_TASK)

@@ -13,7 +13,7 @@ from celery.signals import (
 from apps.core import memory
 from apps.core.queue import answer_nudge
 from apps.runs import sweeps
-from apps.runs.services import CLAIM_TASK
+from apps.runs.scheduling import CLAIM_TASK
 from apps.runs.worker import process
 
 

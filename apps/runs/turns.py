@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 
-from apps.runs import scheduling, services, transitions
+from apps.runs import scheduling, transitions
 from apps.runs.live import Live, LogPiece
 from apps.runs.models import Worker
+from apps.runs.services import reports
 from apps.runs.states import EventType, RunState, WorkerState
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def _write_end(moves: Batch, live: Live, ended: Ended) -> None:
             moves, live, error=ended.error, exit_code=ended.exit_code, is_permanent=ended.permanent
         )
     else:
-        services.finish(moves, live, outputs=ended.outputs, exit_code=ended.exit_code)
+        reports.finish(moves, live, outputs=ended.outputs, exit_code=ended.exit_code)
 
 
 def _give_back(moves: Batch, live: Live, why: str) -> None:

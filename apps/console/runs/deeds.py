@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from django.urls import reverse
 
 from apps.console.page import Act, given
-from apps.runs import services
+from apps.runs.services import control
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -20,7 +20,7 @@ class CancelView(Act):
         reason = given(request, "reason")
 
         def change() -> str:
-            services.cancel_run(run_id=run_id, reason=reason, caller=self.caller)
+            control.cancel_run(run_id=run_id, reason=reason, caller=self.caller)
             return "Cancelled, or asked to stop."
 
         return self.act(change, back=_page(run_id))
@@ -29,7 +29,7 @@ class CancelView(Act):
 class RetryView(Act):
     def post(self, request: HttpRequest, run_id: UUID) -> HttpResponseRedirect:
         def change() -> str:
-            services.retry_run(run_id=run_id, caller=self.caller)
+            control.retry_run(run_id=run_id, caller=self.caller)
             return "Queued again."
 
         return self.act(change, back=_page(run_id))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from django.urls import reverse
 
 from apps.console.page import Act, Page, given
-from apps.runs import queries, services
+from apps.runs import queries
+from apps.runs.services import workers
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -25,7 +26,7 @@ class DrainView(Act):
         worker = given(request, "worker")
 
         def change() -> str:
-            services.drain_worker(worker_id=worker, caller=self.caller)
+            workers.drain_worker(worker_id=worker, caller=self.caller)
             return f"{worker} finishes what it holds, and takes no more."
 
         return self.act(change, back=reverse("console:worker-list"))
@@ -36,7 +37,7 @@ class ResumeView(Act):
         worker = given(request, "worker")
 
         def change() -> str:
-            services.resume_worker(worker_id=worker, caller=self.caller)
+            workers.resume_worker(worker_id=worker, caller=self.caller)
             return f"{worker} takes runs again."
 
         return self.act(change, back=reverse("console:worker-list"))

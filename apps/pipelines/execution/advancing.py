@@ -22,7 +22,7 @@ from apps.pipelines.execution.steprun import Ops
 from apps.pipelines.execution.turns import Turn
 from apps.pipelines.language import documents
 from apps.pipelines.states import UNDONE, ExecutionStatus
-from apps.runs import services as runs
+from apps.runs.services import control, submission
 from apps.topics.services import Refused
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from apps.pipelines.language.plans import Plan
     from apps.pipelines.models import Execution
     from apps.pipelines.transitions import Moves
-    from apps.runs.services import RunSpec
+    from apps.runs.services.submission import RunSpec
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def _finish(left: Sequence[_Left], send: Callable[[Ordered], object]) -> None:
     for one in left:
         if isinstance(one, _ToStop):
             # Runs tell their feeds, and topics are locked in one order only.
-            runs.stop_runs(run_ids=one.run_ids, reason=one.reason)
+            control.stop_runs(run_ids=one.run_ids, reason=one.reason)
         elif isinstance(one, Ordered):
             send(one)
 
@@ -134,7 +134,7 @@ def _try_again(execution_id: UUID) -> None:
         run_ids = [run_id for stage in undone for run_id in stage.run_ids]
     # First the runs, in a transaction of their own (see advance_execution); doing it twice is harmless.
     if run_ids:
-        runs.reopen_runs(run_ids=run_ids, reason="its execution tries again")
+        control.reopen_runs(run_ids=run_ids, reason="its execution tries again")
     with transitions.locked(execution_id) as moves:
         if _is_due_again(moves):
             transitions.try_again(moves)
@@ -242,7 +242,7 @@ def _make_runs(turns: Sequence[Turn]) -> None:
         wanted.setdefault(turn.execution.created_by, []).extend(turn.new_runs)
     for owner, pairs in wanted.items():
         if pairs:
-            made = runs.add_runs(requests=[spec for _, spec in pairs], owner=owner)
+            made = submission.add_runs(requests=[spec for _, spec in pairs], owner=owner)
             for (stage, _), run_id in zip(pairs, made, strict=True):
                 stage.run_ids.append(run_id)
 
@@ -262,7 +262,7 @@ def retry_execution(
         again = [stage for stage in moves.load().values() if stage.status in UNDONE]
     run_ids = [run_id for stage in again for run_id in stage.run_ids]
     if run_ids:
-        runs.reopen_runs(run_ids=run_ids, reason=reason)
+        control.reopen_runs(run_ids=run_ids, reason=reason)
     with transitions.locked(execution.id) as moves:
         transitions.require_ended(moves)
         transitions.reopen(moves)

@@ -11,8 +11,7 @@ from apps.definitions import queries as definitions
 from apps.definitions import services as definition_services
 from apps.pipelines.errors import ExpressionFailed
 from apps.pipelines.language import expressions
-from apps.runs import services as runs
-from apps.runs.services import RunSpec
+from apps.runs.services.submission import RunSpec, clean, spec_of
 
 if TYPE_CHECKING:
     from apps.definitions.models import Definition
@@ -80,13 +79,13 @@ def run_spec(
     execution: LiveExecution, plan: Plan, step: Step, scope: dict[str, JSON], ops: Ops
 ) -> RunSpec:
     """Return the run that does a step. Raises StepFailed, ExpressionFailed."""
-    inputs = runs.clean(expressions.fill(step.inputs, scope))
+    inputs = clean(expressions.fill(step.inputs, scope))
     if step.work.op is None:
         return replace(ops.own(step), inputs=inputs, execution_id=execution.id)
     definition = ops.get(execution, plan, step)
     inputs = filled(definition.input_specs, inputs)
     return replace(
-        overridden(step, runs.spec_of(definition)),
+        overridden(step, spec_of(definition)),
         inputs=inputs,
         execution_id=execution.id,
         step=step.name,

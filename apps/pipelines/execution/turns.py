@@ -30,8 +30,8 @@ from apps.pipelines.execution.steprun import StepFailed
 from apps.pipelines.language import expressions
 from apps.pipelines.language.steps import MOST_ITEMS
 from apps.pipelines.states import ACTIVE, ExecutionStatus, StageStatus
-from apps.runs import services as runs
-from apps.runs.services import RunSpec
+from apps.runs.services.control import allows_another, delay_seconds
+from apps.runs.services.submission import RunSpec, clean
 from apps.runs.states import FINAL as FINAL_RUN_STATES
 from apps.runs.states import RunState
 
@@ -214,7 +214,7 @@ class Turn:
             )
         if len(items) > MOST_ITEMS:
             raise StepFailed(f"for_each gave {len(items)} items; at most {MOST_ITEMS} are possible")
-        stage.items = runs.clean(items)
+        stage.items = clean(items)
         if not items:
             self.moves.move_stage(stage, S.COMPLETED, outputs=[])
             return
@@ -245,7 +245,7 @@ class Turn:
             return
         match outcome:
             case Done(outputs):
-                self.moves.move_stage(stage, S.COMPLETED, outputs=runs.clean(outputs))
+                self.moves.move_stage(stage, S.COMPLETED, outputs=clean(outputs))
             case Waits(note, until):
                 self._wait(step, stage, note, until)
             case Errand():
@@ -332,8 +332,8 @@ class Turn:
         }
         policy = self.plan.trigger.retry_policy
         may_retry = may_retry and self.execution.source_id is not None
-        if may_retry and runs.allows_another(policy, self.execution.attempt):
-            delay = timedelta(seconds=runs.delay_seconds(policy, self.execution.attempt))
+        if may_retry and allows_another(policy, self.execution.attempt):
+            delay = timedelta(seconds=delay_seconds(policy, self.execution.attempt))
             transitions.postpone(self.moves, until=self.moves.now + delay, error=error)
         else:
             transitions.fail(self.moves, error=error)

@@ -12,9 +12,10 @@ from unfold.widgets import UnfoldAdminIntegerFieldWidget
 from apps.access.auth import person_of
 from apps.core.adminsite import ExactFilter, once
 from apps.core.markup import json_column, tail_block
-from apps.runs import pages, queries, services
+from apps.runs import pages, queries
 from apps.runs.adminpages.labels import StateAdmin
 from apps.runs.models import Run
+from apps.runs.services import control
 
 if TYPE_CHECKING:
     from django.db.models import QuerySet
@@ -149,7 +150,7 @@ class RunAdmin(StateAdmin):
             request,
             queryset,
             "Cancelled, or asked to stop",
-            lambda run: services.cancel_run(run_id=run.id, caller=caller),
+            lambda run: control.cancel_run(run_id=run.id, caller=caller),
         )
 
     @admin.action(description="Retry", permissions=["operate"])
@@ -159,7 +160,7 @@ class RunAdmin(StateAdmin):
             request,
             queryset,
             "Queued again",
-            lambda run: services.retry_run(run_id=run.id, caller=caller),
+            lambda run: control.retry_run(run_id=run.id, caller=caller),
         )
 
     @admin.action(description="Change the priority", permissions=["operate"])
@@ -180,6 +181,6 @@ class RunAdmin(StateAdmin):
             request,
             queryset,
             f"Priority set to {priority}",
-            lambda run: services.update_run(run_id=run.id, caller=caller, priority=priority),
+            lambda run: control.update_run(run_id=run.id, caller=caller, priority=priority),
         )
         return None

@@ -8,9 +8,10 @@ from django.template.loader import render_to_string
 
 from apps.access.auth import person_of
 from apps.core.markup import json_column
-from apps.runs import queries, services
+from apps.runs import queries
 from apps.runs.adminpages.labels import StateAdmin
 from apps.runs.models import Worker
+from apps.runs.services import workers
 from apps.runs.states import HOLDS_RESOURCES
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class WorkerAdmin(StateAdmin):
             request,
             queryset,
             "Draining",
-            lambda worker: services.drain_worker(worker_id=worker.id, caller=caller),
+            lambda worker: workers.drain_worker(worker_id=worker.id, caller=caller),
         )
 
     @admin.action(description="Resume: take new work", permissions=["operate"])
@@ -81,5 +82,5 @@ class WorkerAdmin(StateAdmin):
             request,
             queryset,
             "Resumed",
-            lambda worker: services.resume_worker(worker_id=worker.id, caller=caller),
+            lambda worker: workers.resume_worker(worker_id=worker.id, caller=caller),
         )

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from apps.core.body import JSON, Body, is_integer, shown
 from apps.definitions import queries as definitions
 from apps.definitions import services as definition_services
-from apps.runs.services import RunSpec, spec_of
+from apps.runs.services.submission import RunSpec, spec_of
 from apps.runs.states import EventType, RunState
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from apps.core.api.scope import PUBLIC
 from apps.core.api.views import ApiView
 from apps.core.errors import Forbidden, NotFound
 from apps.definitions import queries as definitions
-from apps.runs import listing, queries, services
+from apps.runs import listing, queries
 from apps.runs.api import request_serializers as bodies
 from apps.runs.api import requests
 from apps.runs.api.serializers import (
@@ -28,6 +28,7 @@ from apps.runs.api.serializers import (
     OpRunPageSerializer,
     OpRunSerializer,
 )
+from apps.runs.services import control, reports, submission
 from apps.runs.states import RunState
 
 if TYPE_CHECKING:
@@ -159,7 +160,7 @@ class RunDetailView(ApiView):
         if change.report is not None:
             _report(change.report, run_id=run_id, caller=caller_of(request))
         else:
-            services.update_run(
+            control.update_run(
                 run_id=run_id,
                 caller=caller_of(request),
                 priority=change.priority,
@@ -236,7 +237,7 @@ class RunCancelView(ApiView):
     def post(self, request: Request, run_id: UUID) -> Response:
         """Cancel a run: at once while it waits; a running op is asked to stop first."""
         reason = read_reason(request.data)
-        run = services.cancel_run(run_id=run_id, caller=caller_of(request), reason=reason)
+        run = control.cancel_run(run_id=run_id, caller=caller_of(request), reason=reason)
         return Response(_detail(run))
 
 
@@ -247,7 +248,7 @@ class RunRetryView(ApiView):
     def post(self, request: Request, run_id: UUID) -> Response:
         """Start the next attempt of a FAILED or CANCELLED run."""
         read_nothing(request.data)
-        return Response(_detail(services.retry_run(run_id=run_id, caller=caller_of(request))))
+        return Response(_detail(control.retry_run(run_id=run_id, caller=caller_of(request))))
 
 
 class HealthView(ApiView):
@@ -259,8 +260,8 @@ class HealthView(ApiView):
         return Response({"status": "ok"})
 
 
-def _created(specs: list[services.RunSpec], caller: Caller) -> list[Any]:
-    runs = services.create_runs(requests=specs, owner=caller.owner)
+def _created(specs: list[submission.RunSpec], caller: Caller) -> list[Any]:
+    runs = submission.create_runs(requests=specs, owner=caller.owner)
     return list(OpRunSerializer(runs, many=True).data)
 
 
@@ -287,7 +288,7 @@ def _report(report: requests.Report, *, run_id: UUID, caller: Caller) -> Any:
             raise Forbidden("an op does not move its own run: it exits")
         attempt = caller.attempt or 0
     if report.type is None:
-        services.report_outputs(
+        reports.report_outputs(
             run_id=run_id,
             caller=caller,
             attempt=attempt,
@@ -295,7 +296,7 @@ def _report(report: requests.Report, *, run_id: UUID, caller: Caller) -> Any:
             outputs=report.outputs or {},
         )
         return None
-    event = services.report(
+    event = reports.report(
         run_id=run_id,
         caller=caller,
         attempt=attempt,

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from apps.access.auth import caller_of
 from apps.core.api.views import ApiView
-from apps.runs import queries, services
+from apps.runs import queries
 from apps.runs.api import request_serializers as bodies
 from apps.runs.api import requests
 from apps.runs.api.serializers import (
@@ -17,6 +17,7 @@ from apps.runs.api.serializers import (
     WorkerListSerializer,
     WorkerSerializer,
 )
+from apps.runs.services import workers
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -44,7 +45,7 @@ class WorkerHeartbeatView(ApiView):
         """Register a pull worker, or say that it is alive and what it runs."""
         requests.check_worker_id(worker_id)
         said = requests.read_heartbeat(request.data)
-        answer = services.heartbeat(
+        answer = workers.heartbeat(
             worker_id=worker_id,
             resources=said.resources,
             tags=said.tags,
@@ -63,5 +64,5 @@ class WorkerClaimView(ApiView):
     def post(self, request: Request, worker_id: str) -> Response:
         """Give the worker runs that fit its free resources."""
         limit = requests.read_limit(request.data)
-        claims = services.claim(worker_id=worker_id, limit=limit, caller=caller_of(request))
+        claims = workers.claim(worker_id=worker_id, limit=limit, caller=caller_of(request))
         return Response({"data": ClaimedSerializer(claims, many=True).data})

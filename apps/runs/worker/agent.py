@@ -24,8 +24,7 @@ from apps.runs.executors import load
 from apps.runs.executors.base import ExecutorFailure, Handle
 from apps.runs.models import Run
 from apps.runs.pickup.watcher import Watcher
-from apps.runs.scheduling import claim_of
-from apps.runs.services import CLAIM_TASK
+from apps.runs.scheduling import CLAIM_TASK, claim_of
 from apps.runs.states import HOLDS_RESOURCES, RunState, WorkerState
 from apps.runs.turns import Report
 from apps.runs.worker.held import Held, Room, taken_up

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from apps.runs import services, transitions
+from apps.runs import transitions
+from apps.runs.services import reports
 from apps.runs.states import EventType, RunState
 from tests.cast import client_for
 from tests.factories import make_run
@@ -55,7 +56,7 @@ def test_outputs_and_payloads(owner):
     with transitions.batch() as moves:
         live = transitions.get_live(moves, run.id)
         moves.note(live, EventType.INFO, "", GREAT)
-        services.finish(moves, live, outputs=GREAT, exit_code=0)
+        reports.finish(moves, live, outputs=GREAT, exit_code=0)
     got = client_for(owner).get(f"/runs/{run.id}").json()
     assert typed(got["outputs"]) == typed(GREAT)
     assert typed(got["events"][-2]["payload"]) == typed(GREAT)

@@ -9,9 +9,10 @@ import pytest
 from apps.access.auth import ANONYMOUS
 from apps.access.services import issue_run_token
 from apps.core.threads import in_thread
-from apps.runs import services, transitions
+from apps.runs import transitions
 from apps.runs.models import Worker
-from apps.runs.services import RunSpec
+from apps.runs.services import submission
+from apps.runs.services.submission import RunSpec
 from apps.runs.states import EventType
 from tests import aio
 from tests.asgi_client import Answer, Frame, get, opened
@@ -121,7 +122,7 @@ def test_a_browser_that_has_seen_the_end_is_told_not_to_come_back():
 
 
 def test_a_snapshot_and_the_events_after_it_are_a_fresh_snapshot():
-    run = services.create_runs(requests=[RunSpec(command=["true"])], owner=ANONYMOUS.owner)[0]
+    run = submission.create_runs(requests=[RunSpec(command=["true"])], owner=ANONYMOUS.owner)[0]
 
     async def scene() -> tuple[str, str]:
         async with opened(f"/runs/{run.id}/stream") as answer:

@@ -8,9 +8,10 @@ import pytest
 from django.db import connection, connections
 
 from apps.core import clock, ids, sql
-from apps.runs import scheduling, services, transitions
+from apps.runs import scheduling, transitions
 from apps.runs.models import Run, RunEvent, Worker
-from apps.runs.services import RunSpec
+from apps.runs.services import submission
+from apps.runs.services.submission import RunSpec
 from apps.runs.states import RunState, WorkerState
 from tests.asserts import present
 from tests.factories import make_run, make_worker
@@ -170,7 +171,7 @@ def test_two_workers_at_once_never_get_the_same_run():
 
 def test_a_starving_run_is_looked_for_at_the_front_alone():
     """However many wait behind it: each claim of a worker that is partly busy asks."""
-    services.add_runs(
+    submission.add_runs(
         requests=[
             RunSpec(command=["true"], priority=number % 7, cpu=cpu)
             for number in range(scheduling.MOST_FRONT + 500)
@@ -206,7 +207,7 @@ def test_a_starving_run_is_looked_for_at_the_front_alone():
 
 def test_a_claim_walks_the_index_however_many_wait():
     """Nothing is switched off: the planner must prefer it by itself, with a queue of thousands."""
-    services.add_runs(
+    submission.add_runs(
         requests=[RunSpec(command=["true"], priority=number % 7) for number in range(3000)],
         owner="",
     )

@@ -9,7 +9,7 @@ import pytest
 from apps.access.auth import ANONYMOUS
 from apps.core import clock, ids
 from apps.runs.models import Run
-from apps.runs.services import RunSpec, create_runs
+from apps.runs.services.submission import RunSpec, create_runs
 
 pytestmark = pytest.mark.django_db
 
