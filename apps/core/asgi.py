@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from functools import lru_cache
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from django.conf import settings
 from django.urls import Resolver404, get_resolver, resolve
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from apps.core.intake import Receive, Scope
     from apps.core.slim import Send
 
+# Below it a slash is never part of a name, so one that is sent as %2F parts no segments (topics v0 §2.1).
+_NAMES = "/v0/"
 # Longer paths are resolved each time. A topic's name of 255 bytes and what is around it is shorter.
 _MOST_KNOWN = 512
 
@@ -37,6 +40,8 @@ class Application:
         elif scope["type"] == "http":
             answer = await cors.admit(scope, send)
             if answer is not None:
+                if scope["path"].startswith(_NAMES) and b"%2f" in scope["raw_path"].lower():
+                    scope = {**scope, "path": _with_slashes_encoded(scope["raw_path"])}
                 await self._serve(scope, receive, answer)
         else:
             await websocket.serve(socket_match(scope["path"]), scope, receive, send)
@@ -70,6 +75,12 @@ def socket_match(path: str) -> ResolverMatch | None:
     match = _data_plane_match(path, settings.ROOT_URLCONF)
     view = None if match is None else match.func.view_class  # type: ignore[attr-defined]
     return match if view is not None and view.commands else None
+
+
+def _with_slashes_encoded(raw_path: bytes) -> str:
+    """Decode a path but for the slashes within its segments: `a%2Fdelete` must not come to mean `a/delete`."""
+    segments = raw_path.decode("latin-1").split("/")
+    return "/".join([unquote(segment).replace("/", "%2F") for segment in segments])
 
 
 def _data_plane_match(path: str, urlconf: str) -> ResolverMatch | None:

@@ -92,7 +92,8 @@ class WatchStreamView(View):
 def accept_stream(request: HttpRequest) -> None:
     """Raise NotAcceptable if the client says that it doesn't take a stream (§17.3)."""
     accept = request.headers.get("Accept")
-    if accept is not None and "text/event-stream" not in accept and "*/*" not in accept:
+    # Media types are the same in any case (RFC 9110 §8.3.1).
+    if accept is not None and "text/event-stream" not in accept.lower() and "*/*" not in accept:
         raise NotAcceptable("this is a text/event-stream")
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         "/v0/topics/t/nothing",
         "/v0/topics/t/diff/",
         "/v0/TOPICS/t",
-        "/v0/topics/a%2Fb",
+        "/v0%2Ftopics/t",
     ],
 )
 def test_an_unknown_path_is_not_found(api: Api, path: str):

@@ -32,5 +32,18 @@ def test_a_bad_name_is_refused(api: Api, name: str):
     refused(api.put(f"/v0/topics/{name}", {}), 400, "invalid_request")
 
 
+def test_a_slash_that_is_encoded_is_part_of_a_name(api: Api):
+    """§2.1: parameters are decoded, not the path before it is taken apart; so this is no request about `a`."""
+    api.write("a", 1)
+    for name in ("a%2Fdelete", "a%2fdelete", "a%2F%64elete"):
+        refused(api.get(f"/v0/topics/{name}"), 404, "topic_not_found")
+        refused(api.put(f"/v0/topics/{name}", {}), 400, "invalid_request")
+        refused(api.post(f"/v0/topics/{name}", {"before_seq": 9}), 400, "invalid_request")
+        refused(api.write(name, 1), 400, "invalid_request")
+        assert api.delete(f"/v0/topics/{name}").json()["deleted"] is False
+        refused(api.get(f"/v0/routers/{name}"), 404, "router_not_found")
+    assert api.state("a")["count"] == 1
+
+
 def test_the_longest_name_is_fine(api: Api):
     assert api.put(f"/v0/topics/{'a' * 255}", {}).status_code == 201

@@ -155,7 +155,9 @@ def test_who_accepts_no_stream_is_told_first_of_all(api: Api, accept: str):
     refused(api.get("/v0/watch/wid_unknown", accept=accept), 406, "not_acceptable")
 
 
-@pytest.mark.parametrize("accept", ["text/event-stream", "*/*", "text/html, */*;q=0.1"])
+@pytest.mark.parametrize(
+    "accept", ["text/event-stream", "Text/Event-Stream", "*/*", "text/html, */*;q=0.1"]
+)
 def test_who_accepts_streams_or_anything_is_served(api: Api, accept: str):
     written = api.write("t", 1)
     assert written.status_code == 201, written.text
