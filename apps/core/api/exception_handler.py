@@ -21,7 +21,7 @@ from apps.core.api.dialects import Problem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from django.http import HttpRequest
+    from django.http import HttpRequest, HttpResponse
 
 log = logging.getLogger(__name__)
 
@@ -164,11 +164,14 @@ def json_response(request: HttpRequest, problem: Problem) -> JsonResponse:
     return JsonResponse(body, status=status, headers=headers)
 
 
-def handle(exc: Exception, context: dict[str, Any]) -> Response | None:
+def handle(exc: Exception, context: dict[str, Any]) -> HttpResponse | None:
     """Answer an exception of a DRF view; None lets Django log it and call `handler500`."""
     problem = problem_of(exc)
     if problem is None:
         return None
+    if problem.status == 406:
+        # The first format of the view would be taken, be it YAML.
+        return json_response(context["request"], problem)
     status, body, headers = rendered(context["request"].path, problem)
     return Response(body, status, headers=headers)
 
