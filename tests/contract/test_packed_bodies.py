@@ -25,8 +25,7 @@ AT_EACH = pytest.mark.parametrize(
 
 
 def send(method: str, door: str, content: bytes, coding: str) -> Answer:
-    kind = {"content_type": "application/json", "content_encoding": coding}
-    return call(method, door, content, **kind)
+    return call(method, door, content, content_type="application/json", content_encoding=coding)
 
 
 @AT_EACH
