@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from apps.core.body import Body, shown
+from apps.core.body import Body, is_integer, shown
 from apps.definitions import services as definitions
 from apps.pipelines.language import filters, steps
 from apps.pipelines.language.plans import Batch, Plan, RateLimit, SchedulePlan, TriggerPlan
@@ -148,7 +148,10 @@ def _start(body: Body) -> str | int:
     value = body.raw("start", "latest")
     if value in ("latest", "earliest") and isinstance(value, str):
         return str(value)
-    return body.integer("start", default=0, low=0, high=2**63 - 1)
+    if is_integer(value) and 0 <= value < 2**63:
+        return int(value)
+    body.fail("start", f'must be "latest", "earliest" or a seq, got {shown(value)}')
+    return "latest"
 
 
 def _batch(body: Body) -> Batch | None:

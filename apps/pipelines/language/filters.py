@@ -41,7 +41,7 @@ def read_filters(body: Body, name: str) -> tuple[Filter, ...]:
 def read_field(body: Body, name: str) -> str:
     """Read the name of a field of a message, such as `data.kind`."""
     field = body.text(name, default=None)
-    if field and (field.split(".")[0] not in FIELDS or "" in field.split(".")):
+    if body.raw(name) == field and (field.split(".")[0] not in FIELDS or "" in field.split(".")):
         body.fail(name, f"must begin with one of {', '.join(FIELDS)}, got {shown(field)}")
     return field
 

@@ -143,6 +143,21 @@ def test_a_cycle_is_named(api):
     }
 
 
+@pytest.mark.parametrize("field", ["", ".", "data.", "x", 5, None])
+def test_a_filter_of_no_field_is_refused(api, field):
+    trigger = {"filter": [{"field": field, "op": "eq", "value": 1}]}
+    found = complaints(post(api, options={"event": "team.orders", "trigger": trigger}))
+    assert set(found) == {"options.trigger.filter.0.field"}
+
+
+@pytest.mark.parametrize("start", ["newest", -1, 1.0, True, None, 2**63])
+def test_a_start_is_the_latest_the_earliest_or_a_seq(api, start):
+    answer = post(api, options={"event": "team.orders", "trigger": {"start": start}})
+    if start != 2**63:  # beyond 64 bits, it isn't even JSON here
+        assert "seq" in complaints(answer)["options.trigger.start"]
+    assert answer.status_code == 422
+
+
 def test_inputs_of_a_known_op_are_checked_when_saving(api):
     spec = {"id": "team.op", "version": "1", "input_specs": {"n": {"type": "int"}}, **CMD}
     client_for().post("/definitions", spec)
