@@ -12,6 +12,7 @@ from django.db import transaction
 from apps.core import clock, ids
 from apps.core.queue import nudge_on_commit
 from apps.runs import transitions
+from apps.runs.backoff import DEFAULT_POLICY
 from apps.runs.creation import insert_runs, stored_run
 from apps.runs.live import clean as clean  # what runs keep of a text, for other apps, too
 from apps.runs.models import Run, Worker
@@ -42,7 +43,7 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     vram_mb: int | None = None
     gpu_id: int | None = None
     tags: list[str] = []
-    retry_policy: dict[str, JSON] = {}
+    retry_policy: dict[str, JSON] = msgspec.field(default_factory=DEFAULT_POLICY.copy)
     topic: str = ""
     attributes: dict[str, JSON] = {}
     timeout_s: float | None = 3600

@@ -36,6 +36,9 @@ def test_an_execution_is_found_by_id_and_by_tag(api):
     assert by_id["trigger"] is None
     runs = api.get(f"/runs?execution_id={made['id']}").json()["data"]
     assert [run["step"] for run in runs] == ["a"]
+    plain = api.post("/runs", CMD).json()
+    for told in ("retry_policy", "constraints", "event_delivery", "timeout_s"):
+        assert runs[0][told] == plain[told], told
 
 
 def test_one_that_completed_says_so(api):
