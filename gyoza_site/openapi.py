@@ -11,6 +11,7 @@ from django.urls import URLPattern, path
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
+from apps.core.api import dialects
 from apps.core.api.scope import PUBLIC
 
 JSON = Any
@@ -48,7 +49,10 @@ def add_data_plane(result: JSON, generator: Any, request: Any, public: bool) -> 
     for url, operations in extra["paths"].items():
         result["paths"].setdefault(url, {}).update(operations)
     for kind, components in extra["components"].items():
-        result["components"].setdefault(kind, {}).update(components)
+        known = result["components"].setdefault(kind, {})
+        if twice := known.keys() & components.keys():
+            raise ValueError(f"{kind} described twice: {', '.join(sorted(twice))}")
+        known.update(components)
     result["paths"] = dict(sorted(result["paths"].items()))
     return result
 
@@ -66,12 +70,17 @@ def add_summaries(result: JSON, generator: Any, request: Any, public: bool) -> J
 
 
 def add_errors(result: JSON, generator: Any, request: Any, public: bool) -> JSON:
-    """Say of every operation that it may answer an error, and in which shape."""
-    problem = {"$ref": "#/components/responses/Problem"}
-    for operations in result["paths"].values():
+    """Say of every operation that it may answer an error, and in which shape (`core.api.dialects`)."""
+    for url, operations in result["paths"].items():
+        shapes = {"default": "Problem"}
+        if dialects.speaks_v1(url):
+            shapes = {"422": "V1Invalid", "default": "V1Problem"}
+        told = {code: {"$ref": f"#/components/responses/{name}"} for code, name in shapes.items()}
         for method in METHODS:
             if method in operations:
-                operations[method]["responses"]["default"] = problem
+                # Not changed in place: what was written once may stand at several paths.
+                one = operations[method]
+                operations[method] = {**one, "responses": {**one["responses"], **told}}
     return result
 
 

@@ -270,8 +270,8 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS: dict[str, object] = {
     "TITLE": "Gyoza",
     "DESCRIPTION": (
-        "Register ops, submit runs, follow thousands of them through durable topics. Errors have one shape everywhere;"
-        " clients branch on `error.code`."
+        "Register ops, submit runs, follow thousands of them through durable topics. Clients branch on an error's code:"
+        " `error_code` below /api/v1, `error.code` everywhere else."
     ),
     "VERSION": GYOZA_VERSION,
     "OAS_VERSION": "3.1.1",

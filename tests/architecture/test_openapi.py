@@ -47,7 +47,19 @@ def test_no_value_fits_two_of_a_choice():
 def test_a_deletion_that_answers_says_so():
     """Else the document promises 204 without content."""
     paths = yaml.safe_load(DOCUMENT.read_text("utf-8"))["paths"]
-    assert set(paths["/definitions/{name}"]["delete"]["responses"]) >= {"200"}
+    silent = [
+        url
+        for url, told in paths.items()
+        if "204" in told.get("delete", {"responses": {}})["responses"]
+    ]
+    assert silent == []
+
+
+def test_errors_are_described_in_the_dialect_of_their_path():
+    for url, told in yaml.safe_load(DOCUMENT.read_text("utf-8"))["paths"].items():
+        wanted = "V1Problem" if url.startswith("/api/v1/") else "Problem"
+        found = [one["responses"]["default"]["$ref"] for one in told.values()]
+        assert set(found) == {f"#/components/responses/{wanted}"}, url
 
 
 def test_every_url_is_in_it():

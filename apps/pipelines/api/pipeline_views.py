@@ -116,7 +116,7 @@ class PipelineDetailView(DocumentView):
         parameters=[
             OpenApiParameter("force", bool, description="Stop what runs and listens first.")
         ],
-        responses=PipelineDeletedSerializer,
+        responses={200: PipelineDeletedSerializer},
     )
     def delete(self, request: Request, pipeline_id: str) -> Response:
         """Delete a pipeline with all its versions; its executions stay."""

@@ -63,7 +63,7 @@ class TriggerView(ApiView):
         ready = triggers.is_ready(pipeline_id=pipeline_id, caller=caller_of(request))
         return Response({"ready": ready})
 
-    @extend_schema(operation_id="stop_trigger", responses=TriggerMessageSerializer)
+    @extend_schema(operation_id="stop_trigger", responses={200: TriggerMessageSerializer})
     def delete(self, request: Request, pipeline_id: str) -> Response:
         """Take no more messages and drop the cursor; running executions finish."""
         triggers.stop_trigger(pipeline_id=pipeline_id, caller=caller_of(request))
