@@ -1,4 +1,4 @@
-"""Whatever bytes come on a socket or on HTTP/2: nothing is raised, and nothing is left when the connection is gone."""
+"""Whatever bytes come over HTTP/1.1, over HTTP/2 or on a socket: nothing is raised, and nothing is left when the connection is gone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from apps.core.held import BODIES
 from apps.stack.http2.protocol import PREFACE, Http2Protocol
+from apps.stack.protocol import PatientProtocol
 from apps.stack.websocket import SocketProtocol
 from tests.integration.stack.test_websockets import HANDSHAKE, raw_frame
 
@@ -23,17 +24,22 @@ if TYPE_CHECKING:
 
 CONVERSATIONS = 150
 OPENING = HANDSHAKE + b"\r\n"
+METHODS = [b"GET", b"POST", b"HEAD", b"CONNECT", b"OPTIONS"]
 
 
 class Transport:
     """Takes everything, until it is closed."""
 
     def __init__(self) -> None:
+        self.protocol: Any = None
         self.is_closed = False
         self.is_half_closed = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return default
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def write(self, data: bytes) -> None:
         assert not self.is_half_closed
@@ -107,6 +113,24 @@ def http2_talk(rng: random.Random) -> bytes:
     return client.data_to_send()
 
 
+def http1_talk(rng: random.Random) -> bytes:
+    said = b""
+    for _ in range(rng.randint(1, 6)):
+        target = rng.choice([b"/", b"/%ff?a", b"http://y/z", b"/v0/ws", b"*", b"/\xff"])
+        lines = [b"%b %b HTTP/1.%d" % (rng.choice(METHODS), target, rng.random() < 0.9), b"Host: x"]
+        if rng.random() < 0.4:
+            lines += [b"Connection: Upgrade", b"Upgrade: " + rng.choice([b"h2c", b"websocket"])]
+        body = b""
+        if rng.random() < 0.3:
+            lines += [b"Transfer-Encoding: " + rng.choice([b"chunked", b"gzip, chunked"])]
+            body = b"3;a=b\r\nabc\r\n0\r\nX: y\r\n\r\n"
+        elif rng.random() < 0.5:
+            body = rng.randbytes(rng.choice([0, 1, 300]))
+            lines += [b"Content-Length: %d" % len(body)]
+        said += b"\r\n".join([*lines, b"X: " + b"y" * rng.choice([1, 100, 70_000]), b"", body])
+    return said
+
+
 def mutated(rng: random.Random, said: bytes, *, since: int) -> bytes:
     """Return what was said with some bytes changed, left out, put in or said twice."""
     data = bytearray(said)
@@ -124,8 +148,12 @@ def mutated(rng: random.Random, said: bytes, *, since: int) -> bytes:
 
 @pytest.mark.parametrize(
     ("protocol_class", "talk", "since"),
-    [(SocketProtocol, socket_talk, len(OPENING)), (Http2Protocol, http2_talk, len(PREFACE))],
-    ids=["socket", "http2"],
+    [
+        (SocketProtocol, socket_talk, len(OPENING)),
+        (Http2Protocol, http2_talk, len(PREFACE)),
+        (PatientProtocol, http1_talk, 0),
+    ],
+    ids=["socket", "http2", "http1"],
 )
 @pytest.mark.parametrize("seed", range(4))
 def test_nothing_is_raised_and_nothing_is_left(
@@ -136,19 +164,20 @@ def test_nothing_is_raised_and_nothing_is_left(
 
     async def converse(config: Config) -> None:
         state = ServerState()
-        protocol = protocol_class(config, state, {})
-        protocol.connection_made(Transport())
+        transport = Transport()
+        transport.set_protocol(protocol_class(config, state, {}))
+        transport.protocol.connection_made(transport)
         said = mutated(rng, talk(rng), since=since)
         # The handshake comes whole, or the application would not be reached often.
         at, step = 0, since
         while at < len(said):
-            protocol.data_received(said[at : at + step])
+            transport.protocol.data_received(said[at : at + step])
             at, step = at + step, rng.choice([1, 9, 50, 5000, 100_000])
             if rng.random() < 0.3:
                 await asyncio.sleep(0)
         for _ in range(8):
             await asyncio.sleep(0)
-        protocol.connection_lost(None)
+        transport.protocol.connection_lost(None)
         for _ in range(12):
             await asyncio.sleep(0)
         assert not state.connections
@@ -159,7 +188,13 @@ def test_nothing_is_raised_and_nothing_is_left(
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: failures.append(context))
         config = Config(
-            app, lifespan="off", log_config=None, ws_max_size=100_000, ws_per_message_deflate=False
+            app,
+            ws=SocketProtocol,
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            ws_max_size=100_000,
+            ws_per_message_deflate=False,
         )
         config.load()
         for _ in range(CONVERSATIONS):
