@@ -165,7 +165,7 @@ async def _send_all(response: Any, send: Send, *, is_head: bool) -> None:
         source = response.parts if isinstance(response, StreamResponse) else response
         async with contextlib.aclosing(aiter(source)) as parts:
             async for part in parts:
-                # Waits while the client takes nothing; the server ends that (`stack.protocol`).
+                # Waits while the client takes nothing; the server ends that (`stack.connections.protocol`).
                 if len(part) <= PIECE_BYTES:
                     await send({"type": "http.response.body", "body": part, "more_body": True})
                     continue

@@ -26,10 +26,10 @@ from hyperframe.frame import (
     SettingsFrame,
 )
 
-from apps.stack.head import MOST_HEAD_BYTES
-from apps.stack.http2.protocol import MOST_STREAMS, PREFACE, TABLE_BYTES, Http2Protocol
-from apps.stack.http2.toll import BURST, MOST_FRAME_BYTES, RESET_PRICE
-from apps.stack.protocol import PatientProtocol
+from apps.stack.connections.head import MOST_HEAD_BYTES
+from apps.stack.connections.http2.protocol import MOST_STREAMS, PREFACE, TABLE_BYTES, Http2Protocol
+from apps.stack.connections.http2.toll import BURST, MOST_FRAME_BYTES, RESET_PRICE
+from apps.stack.connections.protocol import PatientProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

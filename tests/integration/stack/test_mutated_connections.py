@@ -14,9 +14,9 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from apps.core.held import BODIES
-from apps.stack.http2.protocol import PREFACE, Http2Protocol
-from apps.stack.protocol import PatientProtocol
-from apps.stack.websocket import SocketProtocol
+from apps.stack.connections.http2.protocol import PREFACE, Http2Protocol
+from apps.stack.connections.protocol import PatientProtocol
+from apps.stack.connections.websocket import SocketProtocol
 from tests.integration.stack.test_websockets import HANDSHAKE, raw_frame
 
 if TYPE_CHECKING:

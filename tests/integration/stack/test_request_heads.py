@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import uvicorn
 
-from apps.stack.head import MOST_HEAD_BYTES
-from apps.stack.protocol import PatientProtocol
+from apps.stack.connections.head import MOST_HEAD_BYTES
+from apps.stack.connections.protocol import PatientProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

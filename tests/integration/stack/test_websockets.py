@@ -15,8 +15,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from apps.core.held import BODIES
-from apps.stack.protocol import PatientProtocol
-from apps.stack.websocket import MOST_FRAGMENTS, PIECE_BYTES, SocketProtocol
+from apps.stack.connections.protocol import PatientProtocol
+from apps.stack.connections.websocket import MOST_FRAGMENTS, PIECE_BYTES, SocketProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

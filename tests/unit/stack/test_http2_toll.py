@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from hyperframe.frame import ContinuationFrame, DataFrame, HeadersFrame, PingFrame, RstStreamFrame
 
-from apps.stack.http2.toll import BURST, MOST_FRAME_BYTES, RESET_PRICE, Excess, Oversize, Toll
+from apps.stack.connections.http2.toll import (
+    BURST,
+    MOST_FRAME_BYTES,
+    RESET_PRICE,
+    Excess,
+    Oversize,
+    Toll,
+)
 
 
 def toll() -> Toll:

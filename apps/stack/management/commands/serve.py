@@ -13,8 +13,8 @@ from uvicorn.supervisors import Multiprocess
 
 from apps.access import auth
 from apps.core.sql import AWAY
-from apps.stack.protocol import PatientProtocol
-from apps.stack.websocket import PING_SECONDS, SocketProtocol
+from apps.stack.connections.protocol import PatientProtocol
+from apps.stack.connections.websocket import PING_SECONDS, SocketProtocol
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser

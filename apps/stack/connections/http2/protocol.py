@@ -24,10 +24,10 @@ from h2.settings import SettingCodes, Settings
 from hyperframe.frame import GoAwayFrame
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
-from apps.stack.head import MOST_HEAD_BYTES
-from apps.stack.http2.exchange import Exchange, fault_in, refusing, scope_of
-from apps.stack.http2.toll import MOST_FRAME_BYTES, Excess, Oversize, Toll
-from apps.stack.patience import Patience
+from apps.stack.connections.head import MOST_HEAD_BYTES
+from apps.stack.connections.http2.exchange import Exchange, fault_in, refusing, scope_of
+from apps.stack.connections.http2.toll import MOST_FRAME_BYTES, Excess, Oversize, Toll
+from apps.stack.connections.patience import Patience
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from apps.stack.http2.exchange import Headers
+    from apps.stack.connections.http2.exchange import Headers
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 MOST_STREAMS = 100

@@ -14,8 +14,8 @@ from websockets.frames import Frame, Opcode
 
 from apps.core.errors import GyozaError, Invalid, Throttled, TooLarge, UpgradeRequired
 from apps.core.held import BODIES, Held
-from apps.stack.patience import Patience
-from apps.stack.refusals import refusal
+from apps.stack.connections.patience import Patience
+from apps.stack.connections.refusals import refusal
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle

@@ -9,9 +9,9 @@ from django.conf import settings
 
 from apps.core.errors import GyozaError, HeadTooLarge, Invalid, Stalled
 from apps.core.headers import ScopeHeaders
-from apps.stack.framing import ENOUGH_BYTES, fault_of, host_in, path_of, target_in
-from apps.stack.pushing import PushingProtocol
-from apps.stack.refusals import refusal
+from apps.stack.connections.framing import ENOUGH_BYTES, fault_of, host_in, path_of, target_in
+from apps.stack.connections.pushing import PushingProtocol
+from apps.stack.connections.refusals import refusal
 
 if TYPE_CHECKING:
     import asyncio

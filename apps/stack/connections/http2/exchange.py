@@ -12,9 +12,9 @@ from h2.errors import ErrorCodes
 
 from apps.core.errors import GyozaError, Invalid
 from apps.core.headers import ScopeHeaders
-from apps.stack.framing import fault_of
-from apps.stack.head import MOST_HEAD_BYTES, too_large
-from apps.stack.refusals import refusal
+from apps.stack.connections.framing import fault_of
+from apps.stack.connections.head import MOST_HEAD_BYTES, too_large
+from apps.stack.connections.refusals import refusal
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping

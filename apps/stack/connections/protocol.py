@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from apps.core.asgi import socket_match
-from apps.stack.head import HeadProtocol
-from apps.stack.http2.protocol import PREFACE, Http2Protocol
-from apps.stack.patience import Patience
+from apps.stack.connections.head import HeadProtocol
+from apps.stack.connections.http2.protocol import PREFACE, Http2Protocol
+from apps.stack.connections.patience import Patience
 
 if TYPE_CHECKING:
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
