@@ -84,3 +84,16 @@ def test_the_document_is_served():
     answer = Client().get("/api/schema", headers={"Accept": "application/json"})
     assert answer.status_code == 200
     assert answer.json()["openapi"].startswith("3.1")
+
+
+def test_whatever_creates_takes_an_idempotency_key():
+    """runs.md §2."""
+    paths = yaml.safe_load(DOCUMENT.read_text("utf-8"))["paths"]
+    creating = {
+        url: told["post"]
+        for url, told in paths.items()
+        if "201" in told.get("post", {}).get("responses", {})
+    }
+    assert "/runs" in creating
+    for url, told in creating.items():
+        assert "Idempotency-Key" in [one.get("name") for one in told["parameters"]], url

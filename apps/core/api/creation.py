@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, Protocol
 
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework.response import Response
 
 if TYPE_CHECKING:
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 Answer = tuple[int, Any]
+
+IDEMPOTENCY_KEY = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="1–256 bytes, remembered 24 h."
+)
 
 
 class Once(Protocol):

@@ -22,7 +22,7 @@ class InputSpecSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=INPUT_TYPES)
     required = serializers.BooleanField(default=True)  # type: ignore[assignment]  # on the wire, too
     default = serializers.JSONField(default=None)  # null is any value, too
-    description = serializers.CharField(required=False)
+    description = serializers.CharField(required=False, allow_blank=True)
     enum = serializers.ListField(child=serializers.JSONField(), required=False)
     min = serializers.FloatField(required=False)
     max = serializers.FloatField(required=False)
@@ -30,7 +30,7 @@ class InputSpecSerializer(serializers.Serializer[Any]):
 
 class OutputSpecSerializer(serializers.Serializer[Any]):
     type = serializers.ChoiceField(choices=INPUT_TYPES)
-    description = serializers.CharField(required=False)
+    description = serializers.CharField(required=False, allow_blank=True)
 
 
 class ConstraintsSerializer(serializers.Serializer[Any]):
@@ -57,10 +57,13 @@ class EventDeliverySerializer(serializers.Serializer[Any]):
 class WorkSerializer(serializers.Serializer[Any]):
     image = serializers.CharField(required=False, allow_null=True)
     command = serializers.ListField(
-        child=serializers.CharField(), required=False, allow_null=True, allow_empty=False
+        child=serializers.CharField(allow_blank=True),
+        required=False,
+        allow_null=True,
+        allow_empty=False,
     )
     python = serializers.CharField(required=False, allow_null=True)
-    env = serializers.DictField(child=serializers.CharField(), default=dict)
+    env = serializers.DictField(child=serializers.CharField(allow_blank=True), default=dict)
     input_specs = serializers.DictField(child=InputSpecSerializer(), default=dict)
     output_specs = serializers.DictField(child=OutputSpecSerializer(), default=dict)
     constraints = ConstraintsSerializer(required=False)
@@ -72,7 +75,7 @@ class WorkSerializer(serializers.Serializer[Any]):
 class OpDefinitionCreateSerializer(WorkSerializer):
     id = serializers.RegexField(r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
     version = serializers.CharField(max_length=64)
-    description = serializers.CharField(default="")
+    description = serializers.CharField(default="", allow_blank=True)
 
 
 class OpDefinitionSerializer(serializers.Serializer[Any]):

@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from apps.access import services as access
 from apps.access.auth import caller_of
-from apps.core.api.creation import answer_once
+from apps.core.api.creation import IDEMPOTENCY_KEY, answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
 from apps.definitions import queries, services
@@ -56,6 +56,7 @@ class DefinitionListView(ApiView):
 
     @extend_schema(
         operation_id="deploy_definition",
+        parameters=[IDEMPOTENCY_KEY],
         request=OpDefinitionCreateSerializer,
         responses={201: OpDefinitionSerializer, 200: OpDefinitionSerializer},
     )

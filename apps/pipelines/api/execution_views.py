@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from apps.access import services as access
 from apps.access.auth import caller_of
 from apps.core.api.bodies import read_nothing, read_reason
-from apps.core.api.creation import answer_once
+from apps.core.api.creation import IDEMPOTENCY_KEY, answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.views import ApiView
 from apps.pipelines import queries, services, wire
@@ -121,6 +121,7 @@ class ExecutionReplayView(ApiView):
 
     @extend_schema(
         operation_id="replay_execution",
+        parameters=[IDEMPOTENCY_KEY],
         request=ExecutionReplaySerializer,
         responses={201: ExecutionSerializer},
     )

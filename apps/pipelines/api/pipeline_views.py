@@ -7,7 +7,7 @@ from rest_framework.response import Response
 
 from apps.access import services as access
 from apps.access.auth import caller_of
-from apps.core.api.creation import answer_once
+from apps.core.api.creation import IDEMPOTENCY_KEY, answer_once
 from apps.core.api.pagination import decode_cursor, encode_cursor
 from apps.core.api.parameters import Parameters
 from apps.core.api.parsers import StrictJSONParser, YAMLParser
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from apps.core.body import FieldError
 
 VERSION = OpenApiParameter("version", str, description="A version; without it the latest.")
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="≤ 256 bytes, remembered 24 h."
-)
 DOCUMENT = {
     "application/json": PipelineCreateSerializer,
     "application/yaml": PipelineCreateSerializer,

@@ -25,7 +25,9 @@ class PipelineStepSerializer(serializers.Serializer[Any]):
         required=False, help_text="name or name@version; or one of the next."
     )
     image = serializers.CharField(required=False)
-    command = serializers.ListField(child=serializers.CharField(), required=False)
+    command = serializers.ListField(
+        child=serializers.CharField(allow_blank=True), required=False, allow_empty=False
+    )
     python = serializers.CharField(required=False)
     adapter = serializers.CharField(required=False)
     inputs = serializers.DictField(required=False, help_text='Literals, or {"$ref": "<JMESPath>"}.')
@@ -109,12 +111,12 @@ class ExecutionReplaySerializer(serializers.Serializer[Any]):
 
 
 class ExecutionCancelSerializer(serializers.Serializer[Any]):
-    reason = serializers.CharField(required=False)
+    reason = serializers.CharField(required=False, allow_blank=True)
 
 
 class StageApproveSerializer(serializers.Serializer[Any]):
     approved = serializers.BooleanField()
-    comment = serializers.CharField(required=False)
+    comment = serializers.CharField(required=False, allow_blank=True)
 
 
 class StageSerializer(serializers.Serializer[Any]):
@@ -242,8 +244,8 @@ class TriggerListSerializer(serializers.Serializer[Any]):
 
 class TriggerTestSerializer(serializers.Serializer[Any]):
     data = serializers.JSONField()  # type: ignore[assignment]
-    tag = serializers.CharField(required=False, allow_null=True)
-    node = serializers.CharField(required=False, allow_null=True)
+    tag = serializers.CharField(required=False, allow_null=True, allow_blank=True)
+    node = serializers.CharField(required=False, allow_null=True, allow_blank=True)
     meta = serializers.JSONField(required=False)
 
 

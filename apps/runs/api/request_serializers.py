@@ -6,8 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
+from apps.runs.api.requests import REPORTABLE
 from apps.runs.api.serializers import ResourcesSerializer
-from apps.runs.states import EventType, RunState
+from apps.runs.states import RunState
 
 
 class RunEventDeliveryRequestSerializer(serializers.Serializer[Any]):
@@ -35,10 +36,13 @@ class ConstraintsRequestSerializer(serializers.Serializer[Any]):
 class AdHocRunCreateSerializer(DefinitionRunCreateSerializer):
     image = serializers.CharField(required=False, allow_null=True)
     command = serializers.ListField(
-        child=serializers.CharField(), required=False, allow_null=True, allow_empty=False
+        child=serializers.CharField(allow_blank=True),
+        required=False,
+        allow_null=True,
+        allow_empty=False,
     )
     python = serializers.CharField(required=False, allow_null=True)
-    env = serializers.DictField(child=serializers.CharField(), default=dict)
+    env = serializers.DictField(child=serializers.CharField(allow_blank=True), default=dict)
     input_specs = serializers.DictField(required=False)
     output_specs = serializers.DictField(required=False)
     constraints = ConstraintsRequestSerializer(required=False)
@@ -68,7 +72,7 @@ class RunUpdateSerializer(serializers.Serializer[Any]):
 
 
 class EventCreateSerializer(serializers.Serializer[Any]):
-    type = serializers.ChoiceField(choices=list(EventType))
+    type = serializers.ChoiceField(choices=REPORTABLE)
     msg = serializers.JSONField(required=False, help_text="Text, or 0–100 for PROGRESS.")
     payload = serializers.DictField(default=dict)
     outputs = serializers.DictField(required=False, help_text="Added to the attempt's outputs.")

@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from apps.access import services as access
 from apps.access.auth import caller_of
 from apps.core.api.bodies import read_nothing, read_reason
-from apps.core.api.creation import answer_once
+from apps.core.api.creation import IDEMPOTENCY_KEY, answer_once
 from apps.core.api.parameters import Parameters
 from apps.core.api.scope import PUBLIC
 from apps.core.api.views import ApiView
@@ -39,9 +39,6 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
     from apps.runs.models import Run
 
-IDEMPOTENCY_KEY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="≤ 256 bytes, remembered 24 h."
-)
 ATTEMPT = OpenApiParameter("attempt", int, description="The live attempt by default.")
 
 
