@@ -33,6 +33,11 @@ urlpatterns = [
     path("pipelines/<str:pipeline_id>", pipeline_views.PipelineView.as_view(), name="pipeline"),
     path("pipelines/<str:pipeline_id>/run", pipeline_deeds.RunView.as_view(), name="pipeline-run"),
     path(
+        "pipelines/<str:pipeline_id>/trigger/redrive",
+        pipeline_deeds.RedriveView.as_view(),
+        name="pipeline-redrive",
+    ),
+    path(
         "pipelines/<str:pipeline_id>/<path:deed>",
         pipeline_deeds.StarterView.as_view(),
         name="pipeline-deed",

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING
 from django.template.loader import render_to_string
 
 from apps.access import queries as access
-from apps.core import sql
+from apps.core import ids, sql
 from apps.pipelines import pictures, queries, wire
 from apps.pipelines.execution import contents
 from apps.pipelines.language import documents, yamltext
 from apps.pipelines.models import Schedule
-from apps.pipelines.states import ENDED, TriggerState
+from apps.pipelines.states import ENDED, ExecutionStatus, TriggerState
 from apps.pipelines.triggering import conditions, statuses
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import datetime
     from typing import Any
     from uuid import UUID
 
@@ -207,6 +208,18 @@ def under_way() -> dict[str, int]:
     found = {row["status"]: row["executions"] for row in rows}
     queued = sum(row["queued"] for row in rows)
     return {**found, "running": found["running"] - queued, "queued": queued}
+
+
+def lately(since: datetime) -> dict[str, int]:
+    """Return how many of the executions made since have come to what: `made`, and each status. MOST_COUNTED at most."""
+    rows = sql.run(
+        "pipelines/count_new_executions",
+        since=ids.lowest_at(since),
+        statuses=list(ExecutionStatus),
+        most=MOST_COUNTED,
+    ).rows
+    found = {row["status"]: row["executions"] for row in rows}
+    return {**found, "made": min(sum(found.values()), MOST_COUNTED)}
 
 
 def behind(*, caller: Caller) -> list[TriggerStatus]:

@@ -33,7 +33,7 @@ def of_execution(plan: Plan, stages: Sequence[Stage]) -> SafeString:
 def _picture(plan: Plan, looks: Mapping[str, Look]) -> SafeString:
     drawn = svg(lay_out(plan.needs), looks, title=f"Steps of {plan.name}")
     # All text in it was escaped where it was put in.
-    return format_html('<div class="gz-scroll">{}</div>', mark_safe(drawn))  # noqa: S308
+    return format_html('<div class="gz-scroll" tabindex="0">{}</div>', mark_safe(drawn))  # noqa: S308
 
 
 def _work(step: Step) -> str:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from django.template.loader import render_to_string
 
-from apps.core import clock, sql
+from apps.core import clock, ids, sql
 from apps.runs import queries
+from apps.runs.states import RunState
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.utils.safestring import SafeString
 
     from apps.runs.listing import ListedRun
@@ -42,6 +45,15 @@ def timeline(run: Run) -> SafeString:
 def attempts(run: Run) -> SafeString:
     """Return all attempts as a table; two queries."""
     return render_to_string("runs/attempts.html", {"attempts": queries.attempts(run)})
+
+
+def lately(since: datetime) -> dict[str, int]:
+    """Return how many of the runs made since have come to what: `made`, and each state in lower case. MOST_COUNTED at most."""
+    rows = sql.run(
+        "runs/count_new_runs", since=ids.lowest_at(since), states=list(RunState), most=MOST_COUNTED
+    ).rows
+    found = {row["state"].lower(): row["runs"] for row in rows}
+    return {**found, "made": min(sum(found.values()), MOST_COUNTED)}
 
 
 def under_way() -> dict[str, int]:

@@ -12,6 +12,7 @@ from apps.core import clock
 from apps.core.api.pagination import cut
 from apps.core.errors import NotFound
 from apps.topics import queries
+from apps.topics.disk import segments
 from apps.topics.models import Topic
 from apps.topics.names import can_be_looked_up
 from apps.topics.vitals import throughput
@@ -76,6 +77,11 @@ def settled(row: Topic) -> ShownTopic | None:
     records = page.records if page else []
     last = [(record, clock.rfc3339_of_milliseconds(record.ts)) for record in records[::-1]]
     return None if fresh is None else ShownTopic(fresh, last)
+
+
+def records_ever() -> int:
+    """Return about how many records were ever written, to all topics: a number that only rises, for rates."""
+    return segments.last_id()
 
 
 def listed(*, prefix: str, after: str, limit: int) -> tuple[list[Topic], bool]:

@@ -8,9 +8,11 @@ from django.urls import reverse
 
 from apps.console.page import Act, Made, given
 from apps.core import strictjson
+from apps.core.api.parameters import Parameters
 from apps.core.errors import NotFound
 from apps.pipelines import services, triggers
 from apps.pipelines.schedules import services as schedules
+from apps.topics.queries import MAX_SEQ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,21 @@ class RunView(Act):
                 caller=self.caller,
             )
             return Made("Started.", reverse("console:execution", args=[execution.id]))
+
+        return self.act(change, back=_page(pipeline_id))
+
+
+class RedriveView(Act):
+    def post(self, request: HttpRequest, pipeline_id: str) -> HttpResponseRedirect:
+        """Take one dead letter up again, or all."""
+        form = Parameters(request.POST)
+        seq = form.integer("seq", default=0, low=1, high=MAX_SEQ)
+        form.finish()
+
+        def change() -> str:
+            seqs = [seq] if seq else None
+            count = triggers.redrive(pipeline_id=pipeline_id, seqs=seqs, caller=self.caller)
+            return f"Dead letters taken up again: {count}."
 
         return self.act(change, back=_page(pipeline_id))
 
@@ -65,11 +82,6 @@ def _resume(pipeline_id: str, caller: Caller) -> str:
     return "Messages are taken again."
 
 
-def _redrive(pipeline_id: str, caller: Caller) -> str:
-    count = triggers.redrive(pipeline_id=pipeline_id, seqs=None, caller=caller)
-    return f"Dead letters taken up again: {count}."
-
-
 def _pause_schedule(pipeline_id: str, caller: Caller) -> str:
     schedules.pause_schedule(pipeline_id=pipeline_id, caller=caller)
     return "The clock starts nothing until it is resumed."
@@ -85,7 +97,6 @@ _DEEDS: dict[str, Callable[[str, Caller], str]] = {
     "trigger/stop": _stop,
     "trigger/pause": _pause,
     "trigger/resume": _resume,
-    "trigger/redrive": _redrive,
     "schedule/pause": _pause_schedule,
     "schedule/resume": _resume_schedule,
 }

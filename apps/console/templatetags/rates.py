@@ -15,6 +15,8 @@ def rate(value: float | None, unit: str) -> str:
         return "unknown"
     if unit == "bytes":
         return filesizeformat(value)
+    if 0 < value < 0.05:
+        return "under 0.1"
     return f"{value:,.1f}" if 0 < value < 10 else f"{value:,.0f}"
 
 

@@ -26,6 +26,12 @@ def lasting(milliseconds: int) -> str:
     return _spoken(milliseconds / 1000)
 
 
+@register.filter
+def for_seconds(seconds: float) -> str:
+    """Say how long so many seconds are."""
+    return _spoken(seconds)
+
+
 def _spoken(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

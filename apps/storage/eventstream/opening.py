@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from django_eventstream.utils import get_channelmanager, get_storage
 
-from apps.core import clock
+from apps.core import ids
 from apps.core.sse import frames, hub, relay
 from apps.core.sse.relayed import Start, Terms, follow_log
 from apps.core.threads import in_own_thread
@@ -18,7 +18,6 @@ from apps.storage.eventstream.channels import execution_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
 
     from django.http import HttpRequest
 
@@ -60,19 +59,14 @@ async def _span(log: EventLog, wanted: Wanted, channels: set[str]) -> tuple[Star
     executions = [one for one in map(execution_of, channels) if one is not None]
     opened_at, closed_at = await in_own_thread(queries.lifetime, executions)
     seen = wanted.seen or 0
-    after = await _find(log, max(seen, _id_at(opened_at - _SKEW)))
+    after = await _find(log, max(seen, ids.lowest_at(opened_at - _SKEW).int))
     if closed_at is None or wanted.lasts.keep_open:
         return Start(after, seen), None
     # Not shared: a search that was begun before all had ended may stop before the last event.
-    return Start(after, seen), await log.find(_id_at(closed_at + _SKEW + _LONGEST_WRITE))
+    return Start(after, seen), await log.find(ids.lowest_at(closed_at + _SKEW + _LONGEST_WRITE).int)
 
 
 async def _find(log: EventLog, event_id: int) -> int:
     # All who were at a process that has died come at once, with the same few ids; events don't move.
     find = partial(log.find, event_id)
     return await relay.of(log).shared.get(("find", event_id), find, is_final=lambda _: True)
-
-
-def _id_at(moment: datetime) -> int:
-    """Return an id below all that are made at a moment or later."""
-    return clock.milliseconds(moment) << 80

@@ -10,6 +10,7 @@ from apps.access.auth import ANONYMOUS
 from apps.access.models import AuditEntry
 from apps.pipelines import services, triggers
 from apps.pipelines.models import DeadLetter, Execution, Schedule, Trigger
+from apps.topics.services import NewEvent, append_events
 from tests.contract.console.conftest import start
 
 pytestmark = pytest.mark.django_db
@@ -117,13 +118,27 @@ def test_a_trigger_is_started_paused_resumed_and_stopped(operator):
         assert AuditEntry.objects.filter(action=f"trigger.{deed}").exists()
 
 
+def test_a_trigger_tells_its_lag_and_its_instances(operator):
+    make(event="topic")
+    append_events([NewEvent(topic="topic", data="1")])
+    triggers.start_trigger(pipeline_id="team.p", version=1, caller=ANONYMOUS)
+    append_events([NewEvent(topic="topic", data=str(n)) for n in range(3)])
+    said = page(operator)
+    assert "<dt>waiting</dt><dd>3</dd>" in said
+    assert "running, 3 wanted, 4 at most" in said
+    assert "<dt>starts</dt><dd>version 1</dd>" in said
+
+
 def test_dead_letters_are_shown_and_redriven(operator):
     make(event="topic")
     triggers.start_trigger(pipeline_id="team.p", version=None, caller=ANONYMOUS)
     letter = {"topic_id": 1, "topic": "topic", "seq": 7, "attempts": 1, "message": '{"data":"<b>"}'}
     DeadLetter.objects.create(pipeline_id="team.p", reason="loop", **letter)
     assert "{&quot;data&quot;:&quot;&lt;b&gt;&quot;}" in page(operator)
-    assert "Dead letters taken up again: 1." in press(operator, "trigger/redrive")
+    assert "Dead letters taken up again: 0." in press(operator, "trigger/redrive", seq="8")
+    assert "Dead letters taken up again: 1." in press(operator, "trigger/redrive", seq="7")
+    assert "Dead letters taken up again: 0." in press(operator, "trigger/redrive")
+    assert operator.post(f"{LIST}/team.p/trigger/redrive", {"seq": "x"}).status_code == 400
 
 
 def test_a_schedule_is_paused_and_resumed(operator):

@@ -15,6 +15,7 @@ export async function refresh() {
     old.replaceWith(part);
     part.querySelectorAll(".gz-scroll").forEach((one, n) => { one.scrollLeft = places[n] ?? 0; });
   }
+  document.dispatchEvent(new Event("refreshed"));
 }
 
 // Tokens of forms are other ones each time: they are renewed, and the buttons beside them stay. So one is pressed even where
