@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 JSON = Any
 
+RESERVED_IDS = frozenset({"validate"})
 ID = r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}"
 ID_RULE = "must be 1–128 letters, digits, '.', '_' or '-', not beginning with a sign"
 TOPIC_RULE = "must be a topic name (1–255 letters, digits, '.', '_', ':' or '-')"
@@ -69,6 +70,8 @@ def _read(value: JSON, world: World) -> tuple[Body, Document]:
     identity = None
     if body.given("id"):
         identity = body.text("id", pattern=ID, rule=ID_RULE)
+        if identity in RESERVED_IDS:
+            body.fail("id", f"{identity} is the name of a path below /api/v1/pipelines")
     name = body.text("name", default=None, high=MOST_NAME)
     if body.present("name") and body.raw("name") == "":
         body.fail("name", "must not be empty")

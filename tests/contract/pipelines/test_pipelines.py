@@ -56,6 +56,11 @@ def test_an_id_that_is_taken_is_a_conflict(api):
     assert refusal(post(api), 409, "pipeline_exists")
 
 
+def test_an_id_that_no_path_would_reach_is_refused(api):
+    assert set(complaints(post(api, id="validate"))) == {"id"}
+    assert post(api, id="validated").status_code == 201
+
+
 def test_slashes_may_be_added_or_left_out(api):
     assert api.post(URL[:-1], DOCUMENT).status_code == 201
     assert api.get(URL + "team.orders").status_code == 200
