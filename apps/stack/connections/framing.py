@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _VERSIONS = frozenset({"1.0", "1.1", "2"})
+# RFC 9113 §6.5.2: what each header counts besides its letters; as much does it cost, over HTTP/1.1 too.
+OVERHEAD_BYTES = 32
 # So much of a request's beginning tells its path, and with it the dialect.
 ENOUGH_BYTES = 1024
 # A path; behind a scheme and a host, if it is written as for a proxy.

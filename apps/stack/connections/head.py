@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import httptools
 from django.conf import settings
 
 from apps.core.errors import GyozaError, HeadTooLarge, Invalid, Stalled
 from apps.core.headers import ScopeHeaders
-from apps.stack.connections.framing import ENOUGH_BYTES, fault_of, host_in, path_of, target_in
+from apps.stack.connections.framing import (
+    ENOUGH_BYTES,
+    OVERHEAD_BYTES,
+    fault_of,
+    host_in,
+    path_of,
+    target_in,
+)
 from apps.stack.connections.pushing import PushingProtocol
 from apps.stack.connections.refusals import refusal
 
@@ -30,6 +37,8 @@ class HeadProtocol(PushingProtocol):
     _has_body = False
     # What has come since anything was taken: of a head, or of what is around a body's chunks and behind them.
     _head_bytes = 0
+    # Of the head that is being parsed, without its first line.
+    _size = 0
     # The beginning of what came last where a request may begin.
     _line = b""
     # Since when, and how much of it, a body comes whose request has been answered.
@@ -102,6 +111,7 @@ class HeadProtocol(PushingProtocol):
         # Not before: the empty lines that may stand before a request (RFC 9112 §2.2) are none.
         self._unset_keepalive_if_required()
         self._passing_since = 0.0
+        self._size = 0
         self._is_in_head = True
         if self._arriving is None:
             self._expect()
@@ -110,13 +120,15 @@ class HeadProtocol(PushingProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Behind a body come trailers (RFC 9110 §6.5.1): no view reads any, and none may pass for a header of the request.
         if self._is_in_head:
+            self._size += len(name) + len(value) + OVERHEAD_BYTES
+            if self._size > MOST_HEAD_BYTES:
+                self._stop_parsing(too_large())
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._problem = self._fault()
-        if self._problem is not None:
-            # The parser hands it on as an error of its own, and no request comes of it.
-            raise self._problem
+        fault = self._fault()
+        if fault is not None:
+            self._stop_parsing(fault)
         host = host_in(self.url)
         if host is not None:
             self.headers[:] = [(b"host", host), *(one for one in self.headers if one[0] != b"host")]
@@ -129,9 +141,13 @@ class HeadProtocol(PushingProtocol):
         self._has_body = False
         super().on_headers_complete()
 
+    def _stop_parsing(self, problem: GyozaError) -> NoReturn:
+        """Have no request come of what is being parsed: the parser hands it on as an error of its own."""
+        self._problem = problem
+        raise problem
+
     def _fault(self) -> GyozaError | None:
-        size = len(self.url) + sum(len(name) + len(value) for name, value in self.headers)
-        if size > MOST_HEAD_BYTES:
+        if self._size + len(self.url) > MOST_HEAD_BYTES:
             return too_large()
         version = self.parser.get_http_version()
         if version == "1.0":

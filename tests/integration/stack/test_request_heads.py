@@ -120,6 +120,12 @@ def test_a_refused_head_is_told_why(port):
     assert refusal(answer_to(port, whole)) == (431, "head_too_large")
 
 
+def test_many_small_headers_are_a_long_head(port):
+    few, many = (START + b"a:\r\n" * count + b"Connection: close\r\n\r\n" for count in (1000, 2000))
+    assert answer_to(port, few).endswith(b"hello")
+    assert refusal(answer_to(port, many)) == (431, "head_too_large")
+
+
 def test_what_is_no_http_is_refused_in_json(port):
     for said in (b"hello?\r\n\r\n", b"\x16\x03\x01\x02\x00", b"\x00"):
         assert refusal(answer_to(port, said)) == (400, "invalid_request")

@@ -12,7 +12,7 @@ from h2.errors import ErrorCodes
 
 from apps.core.errors import GyozaError, Invalid
 from apps.core.headers import ScopeHeaders
-from apps.stack.connections.framing import fault_of
+from apps.stack.connections.framing import OVERHEAD_BYTES, fault_of
 from apps.stack.connections.head import MOST_HEAD_BYTES, too_large
 from apps.stack.connections.refusals import refusal
 
@@ -32,8 +32,6 @@ Headers = list[tuple[bytes, bytes]]
 _OF_HTTP_1 = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade"}
 )
-# RFC 9113 §6.5.2: what each header counts besides its letters.
-_OVERHEAD_BYTES = 32
 _BODILESS = frozenset({204, 304})
 
 
@@ -80,7 +78,7 @@ def scope_of(headers: Iterable[tuple[bytes, bytes]], common: Mapping[str, Any]) 
 def fault_in(scope: Mapping[str, Any]) -> GyozaError | None:
     """Return what is wrong with a head that `h2` has let through; None if HTTP/1.1 could have said it."""
     size = len(scope["raw_path"]) + len(scope["query_string"])
-    size += sum(len(name) + len(value) + _OVERHEAD_BYTES for name, value in scope["headers"])
+    size += sum(len(name) + len(value) + OVERHEAD_BYTES for name, value in scope["headers"])
     if size > MOST_HEAD_BYTES:
         return too_large()
     target: bytes = scope["raw_path"] + scope["query_string"]
