@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import httptools
@@ -18,7 +19,7 @@ from apps.stack.connections.framing import (
     target_in,
 )
 from apps.stack.connections.pushing import PushingProtocol
-from apps.stack.connections.refusals import refusal
+from apps.stack.connections.refusals import refusal, refusing
 
 if TYPE_CHECKING:
     import asyncio
@@ -140,6 +141,10 @@ class HeadProtocol(PushingProtocol):
         self._is_in_body = True
         self._has_body = False
         super().on_headers_complete()
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            # uvicorn's own is a line of text.
+            cycle.send_500_response = partial(_tell_of_failure, cycle)  # type: ignore[method-assign]
 
     def _stop_parsing(self, problem: GyozaError) -> NoReturn:
         """Have no request come of what is being parsed: the parser hands it on as an error of its own."""
@@ -223,6 +228,10 @@ class HeadProtocol(PushingProtocol):
             self._expect()  # it is we who don't read
         else:
             self._refuse(Stalled())
+
+
+async def _tell_of_failure(cycle: RequestResponseCycle) -> None:
+    await refusing(None)(cycle.scope, cycle.receive, cycle.send)
 
 
 def too_large() -> HeadTooLarge:

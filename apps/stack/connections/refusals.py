@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -12,9 +12,11 @@ from apps.core.api import exception_handler
 from apps.core.headers import ScopeHeaders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from apps.core.errors import GyozaError
+
+    Application = Callable[[Mapping[str, Any], Any, Any], Awaitable[None]]
 
 _NO_HEADERS = ScopeHeaders([])
 
@@ -53,3 +55,15 @@ def refusal(
         **{name.lower(): value for name, value in more.items() if name != "Connection"},
     }
     return Refusal(status, told, content)
+
+
+def refusing(error: GyozaError | None) -> Application:
+    """Return an application that tells of an error; of None, that the real one has failed."""
+
+    async def refuse(scope: Mapping[str, Any], receive: Any, send: Any) -> None:
+        told = refusal(error, path=scope["path"], headers=ScopeHeaders(scope["headers"]))
+        headers = [(name.encode(), value.encode("latin-1")) for name, value in told.headers.items()]
+        await send({"type": "http.response.start", "status": told.status, "headers": headers})
+        await send({"type": "http.response.body", "body": told.content})
+
+    return refuse

@@ -131,6 +131,18 @@ def test_what_is_no_http_is_refused_in_json(port):
         assert refusal(answer_to(port, said)) == (400, "invalid_request")
 
 
+@pytest.mark.parametrize("path", [b"/runs", b"/api/v1/pipelines/"])
+def test_what_an_application_does_not_answer_is_told_in_json(path):
+    async def broken(scope: Any, receive: Any, send: Any) -> None:
+        raise RuntimeError("on purpose")
+
+    with serving(broken) as port:
+        said = answer_to(port, b"GET %b HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" % path)
+    body = json.loads(said.partition(b"\r\n\r\n")[2])
+    assert said.startswith(b"HTTP/1.1 500 ")
+    assert "internal" in (body.get("error_code"), body.get("error", {}).get("code"))
+
+
 V1 = b"GET /api/v1/pipelines/?limit=5 HTTP/1.1\r\nX-Correlation-ID: mine\r\nHost: localhost\r\n"
 
 

@@ -11,18 +11,12 @@ from django.conf import settings
 from h2.errors import ErrorCodes
 
 from apps.core.errors import GyozaError, Invalid
-from apps.core.headers import ScopeHeaders
 from apps.stack.connections.framing import OVERHEAD_BYTES, fault_of
 from apps.stack.connections.head import MOST_HEAD_BYTES, too_large
-from apps.stack.connections.refusals import refusal
+from apps.stack.connections.refusals import refusing
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-
-    from apps.core.intake import Receive
-    from apps.core.slim import Send
-
-    Application = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
+    from collections.abc import Iterable, Mapping
 
 log = logging.getLogger(__name__)
 
@@ -87,18 +81,6 @@ def fault_in(scope: Mapping[str, Any]) -> GyozaError | None:
     ):
         return Invalid("not an HTTP request")
     return fault_of(scope["method"].encode(), "2", scope["headers"])
-
-
-def refusing(error: GyozaError | None) -> Application:
-    """Return an application that tells of an error; of None, that the real one has failed."""
-
-    async def refuse(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        told = refusal(error, path=scope["path"], headers=ScopeHeaders(scope["headers"]))
-        headers = [(name.encode(), value.encode("latin-1")) for name, value in told.headers.items()]
-        await send({"type": "http.response.start", "status": told.status, "headers": headers})
-        await send({"type": "http.response.body", "body": told.content})
-
-    return refuse
 
 
 class Exchange:

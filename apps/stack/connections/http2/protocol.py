@@ -25,9 +25,10 @@ from hyperframe.frame import GoAwayFrame
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 
 from apps.stack.connections.head import MOST_HEAD_BYTES
-from apps.stack.connections.http2.exchange import Exchange, fault_in, refusing, scope_of
+from apps.stack.connections.http2.exchange import Exchange, fault_in, scope_of
 from apps.stack.connections.http2.toll import MOST_FRAME_BYTES, Excess, Oversize, Toll
 from apps.stack.connections.patience import Patience
+from apps.stack.connections.refusals import refusing
 
 if TYPE_CHECKING:
     from asyncio import TimerHandle
