@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from apps.core.sse.frames import Kind
-from apps.topics.watch.positions import encode_id
+from apps.topics.watch.positions import encode_id, encode_unnamed, is_long
 
 if TYPE_CHECKING:
     from apps.topics.keeping.retention import Gap
@@ -77,9 +77,11 @@ class Frames:
     def __init__(self, positions: dict[str, Position], *, drops_deleted: bool = False) -> None:
         self._positions = positions
         self._drops_deleted = drops_deleted
+        # The session can supply the names where they don't come and go.
+        self._encode_id = encode_unnamed if not drops_deleted and is_long(positions) else encode_id
 
     def records(self, name: str, reading: Reading, page: JsonPage, from_seq: int) -> bytes:
-        where = encode_id(self._positions)
+        where = self._encode_id(self._positions)
         return _made(reading, RECORD, where) or _kept(
             reading, RECORD, where, b"{" + record_data(name, reading, page, from_seq)
         )
@@ -89,10 +91,10 @@ class Frames:
         # A topic that was recreated is read from its beginning, wherever the gap is said to end.
         said = {name: gap.gap_to} if gap.reason == "recreated" else None
         data = b"{" + tombstone_data(name, gap, reason)
-        return TOMBSTONE.frame(data, id=encode_id(self._positions, said=said))
+        return TOMBSTONE.frame(data, id=self._encode_id(self._positions, said=said))
 
     def caught_up(self, name: str, reading: Reading, head: int) -> bytes:
-        where = encode_id(self._positions)
+        where = self._encode_id(self._positions)
         return _made(reading, CAUGHT_UP, where) or _kept(
             reading, CAUGHT_UP, where, b'{"topic":"%b","head_seq":%d}' % (name.encode(), head)
         )
@@ -101,16 +103,16 @@ class Frames:
         data = b'{"topic":"%b","head_seq":%d,"reason":"deleted"}' % (name.encode(), head)
         if self._drops_deleted:
             self._positions.pop(name, None)
-        return DELETED.frame(data, id=encode_id(self._positions))
+        return DELETED.frame(data, id=self._encode_id(self._positions))
 
     def too_many_topics(self, most: int) -> bytes:
         """Return what is said when topics appear that can't be taken in."""
         data = b'{"code":"too_many_topics","message":"a watch follows at most %d topics"}' % most
-        return ERROR.frame(data, id=encode_id(self._positions))
+        return ERROR.frame(data, id=self._encode_id(self._positions))
 
     def farewell(self) -> bytes:
         """Return the last frame of a stream that the server ends."""
-        return ERROR.frame(b"{" + FAREWELL_DATA, id=encode_id(self._positions))
+        return ERROR.frame(b"{" + FAREWELL_DATA, id=self._encode_id(self._positions))
 
 
 def _made(reading: Reading, kind: Kind, where: str) -> bytes | None:

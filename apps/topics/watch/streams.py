@@ -23,7 +23,7 @@ from apps.topics.watch import sessions
 from apps.topics.watch.following import Follower
 from apps.topics.watch.frames import Frames
 from apps.topics.watch.newcomers import Newcomers
-from apps.topics.watch.positions import MAX_TOPICS
+from apps.topics.watch.positions import MAX_TOPICS, Unnamed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -46,7 +46,7 @@ _keepers: WeakKeyDictionary[asyncio.AbstractEventLoop, Keeper] = WeakKeyDictiona
 
 
 def frames_of(
-    session: Session, told: dict[str, Told] | None, outlet: Outlet
+    session: Session, told: dict[str, Told] | Unnamed | None, outlet: Outlet
 ) -> AsyncIterator[bytes]:
     """Yield the frames of a session, from where its client says it was told to, or push them through `outlet`."""
     heartbeat = session.subscription.heartbeat_ms / 1000
@@ -56,7 +56,9 @@ def frames_of(
 class _Stream:
     """A stream of a session."""
 
-    def __init__(self, session: Session, told: dict[str, Told] | None, outlet: Outlet) -> None:
+    def __init__(
+        self, session: Session, told: dict[str, Told] | Unnamed | None, outlet: Outlet
+    ) -> None:
         self._session = session
         self._outlet = outlet
         self._told = told
@@ -147,7 +149,7 @@ class Keeper:
         self._soon = asyncio.Event()
         self._openings: set[asyncio.Task[_Live | None]] = set()
 
-    async def open(self, session: Session, told: dict[str, Told] | None) -> _Live | None:
+    async def open(self, session: Session, told: dict[str, Told] | Unnamed | None) -> _Live | None:
         """Open a stream of a session, and return the session as this process has it; None if it has gone."""
         opening = asyncio.create_task(self._open(session, told))
         self._openings.add(opening)
@@ -159,7 +161,7 @@ class Keeper:
             opening.add_done_callback(self._opened_in_vain)
             raise
 
-    async def _open(self, session: Session, told: dict[str, Told] | None) -> _Live | None:
+    async def _open(self, session: Session, told: dict[str, Told] | Unnamed | None) -> _Live | None:
         opening = await sessions.open_stream(session.wid, takes_over=told is not None)
         return None if opening is None else self._join(session, opening, told)
 
@@ -168,7 +170,7 @@ class Keeper:
             self.ended(live)
 
     def _join(
-        self, session: Session, opening: Opening, told: dict[str, Told] | None
+        self, session: Session, opening: Opening, told: dict[str, Told] | Unnamed | None
     ) -> _Live | None:
         known = self._live.get(session.wid)
         if known is not None and known.epoch > opening.epoch:
@@ -179,7 +181,8 @@ class Keeper:
         if known is None or known.epoch < opening.epoch:
             if known is not None:
                 known.stop()
-            positions = sessions.resume(session.subscription, stored, told or {}, is_exact=is_exact)
+            named = told.named(stored) if isinstance(told, Unnamed) else told or {}
+            positions = sessions.resume(session.subscription, stored, named, is_exact=is_exact)
             known = self._live[session.wid] = _Live(session.wid, opening.epoch, positions)
         known.counted += 1
         if self._writer is None or self._writer.done():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from base64 import urlsafe_b64decode
-from typing import TYPE_CHECKING
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -14,8 +14,11 @@ from apps.topics.watch.positions import (
     JOINED,
     MAX_ID_LENGTH,
     Position,
+    Unnamed,
     decode_id,
     encode_id,
+    encode_unnamed,
+    is_long,
     joined,
     resumed,
 )
@@ -62,7 +65,57 @@ def test_a_seq_that_is_only_said_stands_beside_the_exact_one():
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda raw: raw.decode("latin-1")))
 def test_anything_may_be_given(text: str):
     told = decode_id(text)
-    assert told is None or all(seq >= 0 for _, seq in told.values())
+    if isinstance(told, dict):
+        assert all(seq >= 0 for _, seq in told.values())
+
+
+@given(st.dictionaries(NAMES, st.tuples(st.integers(1, 2**40), SEQS, st.booleans()), min_size=1))
+def test_the_session_supplies_the_names_that_an_id_leaves_out(
+    said: dict[str, tuple[int, int, bool]],
+):
+    positions = {
+        name: Position(incarnation + is_anew, seq, 0, incarnation)
+        for name, (incarnation, seq, is_anew) in said.items()
+    }
+    told = decode_id(encode_unnamed(positions))
+    assert isinstance(told, Unnamed)
+    assert told.named(positions) == decode_id(encode_id(positions))
+    assert told.named([*list(positions)[1:], "another"]) == {}
+
+
+def test_an_id_without_names_says_of_a_recreated_topic_where_it_is_read():
+    told = decode_id(encode_unnamed({"t": Position(9, 0, 5, 9)}, said={"t": 5}))
+    assert isinstance(told, Unnamed)
+    assert told.named(["t"]) == {"t": (9, 0)}
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        ["0"],
+        ["0", []],
+        [1, [1], {}],
+        ["0", [-1], {}],
+        ["0", [2**63], {}],
+        ["0", [[1]], {}],
+        ["0", [None], {}],
+        ["0", [1], {"0": 0}],
+        ["0", [1], {"a": 1}],
+    ],
+)
+def test_what_was_never_told_is_no_id(said: list[Any]):
+    text = urlsafe_b64encode(json.dumps(said).encode()).decode().rstrip("=")
+    assert decode_id(text) is None
+
+
+def test_the_longest_id_is_one_that_proxies_take_as_a_header():
+    names = [f"{number}".rjust(255, "x") for number in range(256)]
+    assert is_long(names)
+    assert len(encode_unnamed({name: Position(1, 10**8) for name in names})) < 8192
+    few = {name: Position(1, 2**63 - 1) for name in names[:18]}
+    assert not is_long(few)
+    assert len(encode_id(few)) < 8192
 
 
 def test_an_endless_id_is_none():
