@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django.db import connections
 
@@ -18,6 +18,7 @@ from apps.core.errors import Conflict, GyozaError, NotFound, OutOfRoom, Unavaila
 from apps.core.sql import AWAY
 from apps.runs import scheduling
 from apps.runs.pickup import files
+from apps.runs.pickup.batch import Batch, File
 from apps.storage import queries as stored
 from apps.storage import services as storage
 
@@ -29,55 +30,24 @@ if TYPE_CHECKING:
 
     from apps.runs.pickup.files import Found, Stamp
     from apps.runs.scheduling import Claim
-    from apps.storage.services import Content, NewObject
+    from apps.storage.services import Content
 
 log = logging.getLogger(__name__)
 
 _PIECE_BYTES = 1024 * 1024
-# What is found together becomes objects in one transaction: so many files, and so many bytes unless one alone has more.
-_MOST_FILES, _MOST_BYTES = 100, 4 * _PIECE_BYTES
 # A file that is still open is looked at again so soon, and then ever less often.
 _SOON_SECONDS, _LATE_SECONDS = 0.005, 0.25
 # What was heard of is looked at by name, and a little later everything is: a folder is listened to only some moments after it
 # was made, and what was written into it by then has not been heard of. To look at a file takes about 3 µs.
 _ONCE_MORE_SECONDS, _ONCE_MORE_SECONDS_PER_FILE = 0.25, 0.00006
-# Wait after the storage backend, its disk or Postgres has refused.
+# Wait after the storage backend, its disk or Postgres has refused, whatever is heard meanwhile.
 _PAUSE_SECONDS = 1.0
+# Where nothing can be heard (links to folders, no inotify watches left), it is looked at so often.
+DEAF_SECONDS = 1.0
 # For how long an attempt that has ended waits for them, before it counts as lost and is made again.
 PATIENCE_SECONDS = 300.0
 # How many refusals an error message names.
 _MOST_TOLD = 5
-
-
-class _File(NamedTuple):
-    """A file that is to be an object, as it was read."""
-
-    path: str
-    stamp: Stamp
-    new: NewObject
-    content: Content
-
-
-class _Batch(ExitStack):
-    """Files that become objects together; holds their contents until it is closed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.files: list[_File] = []
-        self._bytes = 0
-
-    def has_room_for(self, length: int) -> bool:
-        return len(self.files) < _MOST_FILES and self._bytes + length <= _MOST_BYTES
-
-    def add(self, file: _File, lent: ExitStack) -> None:
-        self.push(lent)
-        self.files.append(file)
-        self._bytes += file.content.length
-
-    def close(self) -> None:
-        super().close()
-        self.files.clear()
-        self._bytes = 0
 
 
 class LeaseGone(Exception):
@@ -104,6 +74,7 @@ class Pickup:
         self.directory = directory
         self.problem = ""
         self.is_lost = False  # the problem is this worker's, or passes
+        self.may_be_listened_to = True
         self._claim = claim
         self._execution_id = execution_id
         self._stage = stage
@@ -124,6 +95,7 @@ class Pickup:
         self._wait = _SOON_SECONDS
         # When to look again, though nothing has been heard; infinity = not at all.
         self.due_at = self._all_due_at = self._open_due_at = math.inf
+        self._is_resting = False  # until all is looked at again: to store something was of no use
         self._refused: dict[str, str] = {}  # why, by path; it may be written again and again
 
     @property
@@ -145,14 +117,20 @@ class Pickup:
     def look_at(self, names: Collection[str]) -> None:
         """Do as `look` for the files and folders of these names, and for all of them after a while."""
         with self._lock:
+            if self._is_resting:
+                return
             self._named.update(names)
             self._wake()
         self.look_again()
 
     def look_again(self) -> None:
         """Look after a while, for what has not been heard of."""
-        # Later, the more there are: it must not take much of a worker's time.
-        self.look_in(max(_ONCE_MORE_SECONDS, len(self._known) * _ONCE_MORE_SECONDS_PER_FILE))
+        self.look_in(max(_ONCE_MORE_SECONDS, self._seconds_between()))
+
+    def shun(self) -> None:
+        """Look now and then: it can't be listened to, as long as a look finds it so."""
+        self.may_be_listened_to = False
+        self.look_in(max(DEAF_SECONDS, self._seconds_between()))
 
     def look_when_due(self) -> None:
         """Do as `look` if that is due, else for the files that were still being written."""
@@ -161,7 +139,7 @@ class Pickup:
             return
         with self._lock:
             self._be_due(open_at=math.inf)
-            self._named.update(self._open)
+            self._named.update(() if self._is_resting else self._open)
             self._wake()
 
     def look_in(self, seconds: float) -> None:
@@ -169,6 +147,8 @@ class Pickup:
         with self._lock:
             due_at = time.monotonic() + seconds
             if self._is_over or self._all_due_at <= due_at:
+                return
+            if self._is_resting and self._all_due_at < math.inf:
                 return
             self._be_due(all_at=due_at)
         self._on_due(due_at)
@@ -186,7 +166,8 @@ class Pickup:
                 return True
             if self._ended_at is not None:
                 return False
-            if not self._is_running and not files.has_any(self.directory):
+            is_idle = not (self._is_running or self._refused)
+            if is_idle and not files.has_any(self.directory):
                 self._is_over = True
                 return True
             self._ended_at = time.monotonic()
@@ -205,6 +186,10 @@ class Pickup:
         if open_at is not None:
             self._open_due_at = open_at
         self.due_at = min(self._all_due_at, self._open_due_at)
+
+    def _seconds_between(self) -> float:
+        # Longer, the more there are: to look at all must not take much of a worker's time.
+        return len(self._known) * _ONCE_MORE_SECONDS_PER_FILE
 
     def _wake(self) -> None:
         """Have a thread do what is asked for, unless one is about to; under the lock."""
@@ -225,6 +210,8 @@ class Pickup:
             is_asked = self._is_all_asked or self._named
             self._is_running = bool(is_asked) and not self._is_over
             names = set() if self._is_all_asked else self._named
+            if self._is_all_asked:
+                self._is_resting = False
             self._is_all_asked, self._named = False, set()
             return names if self._is_running else None
 
@@ -245,8 +232,10 @@ class Pickup:
         else:
             if is_last:
                 self._end()
-            else:
-                self._note_open(still_open, names)
+                return
+            self._note_open(still_open, names)
+            if not self.may_be_listened_to:
+                self.shun()
 
     def _note_open(self, still_open: set[str], looked_at: set[str] | None) -> None:
         with self._lock:
@@ -263,10 +252,14 @@ class Pickup:
 
     def _wait_for_better(self, exc: Exception) -> None:
         connections.close_all()
+        if isinstance(exc, AWAY):
+            self._sums = None  # perhaps the transaction was made, and nobody heard
         if self._ended_at is not None and time.monotonic() > self._ended_at + PATIENCE_SECONDS:
             self.problem, self.is_lost = f"its files could not be stored: {exc}", True
             self._end()
         else:
+            with self._lock:
+                self._is_resting, self._named = True, set()
             self.look_in(_PAUSE_SECONDS)
 
     def _end(self) -> None:
@@ -283,12 +276,13 @@ class Pickup:
     def _store_changed(self, names: set[str] | None, *, is_last: bool) -> set[str]:
         """Store what is new; return the names of what is still being written."""
         still_open = set()
+        passed = files.Passed()
         changed = (
-            files.find_changed(self.directory, self._known)
+            files.find_changed(self.directory, self._known, passed)
             if names is None
-            else files.find_changed_of(self.directory, names, self._known)
+            else files.find_changed_of(self.directory, names, self._known, passed)
         )
-        with _Batch() as batch:
+        with Batch() as batch:
             for found in changed:
                 if self._is_over:
                     break
@@ -300,9 +294,13 @@ class Pickup:
                 except GyozaError as exc:
                     self._refuse(found.path, found.stamp, exc)
             self._store(batch)
+        if is_last:
+            self._refused.update({path: str(why.strerror) for path, why in passed.unread.items()})
+        if names is None or passed.is_no_place_to_listen:
+            self.may_be_listened_to = not passed.is_no_place_to_listen
         return still_open
 
-    def _take(self, found: Found, batch: _Batch, *, is_last: bool) -> bool:
+    def _take(self, found: Found, batch: Batch, *, is_last: bool) -> bool:
         """Read a file that is to be stored, unless it is still being written."""
         if not (is_last or files.is_closed(found.file)):
             return False
@@ -315,16 +313,17 @@ class Pickup:
                 files.Stamp.of(found.file) == found.stamp and files.is_closed(found.file)
             ):
                 return False
+            stamp = found.stamp.settled()
             new = storage.file_of_stage(
                 stage=self._stage, path=found.path, run_id=self._claim.run_id
             )
             if self._is_stored(new.name, found, content.sha256):
-                self._note_stored(found.path, found.stamp, content)
+                self._note_stored(found.path, stamp, content)
             else:
-                batch.add(_File(found.path, found.stamp, new, content), lent.pop_all())
+                batch.add(File(found.path, stamp, new, content), lent.pop_all())
         return True
 
-    def _store(self, batch: _Batch) -> None:
+    def _store(self, batch: Batch) -> None:
         """Make the files of a batch objects, in one transaction; each is refused alone."""
         if not batch.files:
             return
@@ -333,7 +332,7 @@ class Pickup:
             wanted=[(one.new, one.content) for one in batch.files],
             first=self._hold,
         )
-        refused: list[tuple[_File, GyozaError]] = []
+        refused: list[tuple[File, GyozaError]] = []
         for one, outcome in zip(batch.files, outcomes, strict=True):
             if isinstance(outcome, GyozaError):
                 refused.append((one, outcome))
@@ -347,6 +346,7 @@ class Pickup:
     def _note_stored(self, path: str, stamp: Stamp, content: Content) -> None:
         self._told[path] = content.sha256
         self._known[path] = stamp
+        self._refused.pop(path, None)
 
     def _refuse(self, path: str, stamp: Stamp, exc: GyozaError) -> None:
         """Note that a file can't be an object; raise what is no matter of this file."""
@@ -361,7 +361,9 @@ class Pickup:
         if known is not None and known.is_as_written(found.stamp):
             return self._told.get(found.path) == sha256
         if self._sums is None:
-            self._sums = stored.sums_of_run(self._claim.run_id, execution_id=self._execution_id)
+            sums = stored.sums_of_run(self._claim.run_id, execution_id=self._execution_id)
+            told = {f"{self._stage}/{path}": sha256 for path, sha256 in self._told.items()}
+            self._sums = dict(sums.items() - told.items())
         # Once: the same content written again is an object written again.
         return self._sums.pop(name, "") == sha256
 

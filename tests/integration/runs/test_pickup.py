@@ -8,11 +8,15 @@ import json
 import os
 import sys
 import textwrap
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.files.storage import storages
+from django.db import OperationalError
+from django.db.backends.postgresql.base import DatabaseWrapper
+from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from apps.core import ids
 from apps.runs.models import Run
@@ -362,6 +366,172 @@ def test_a_disk_with_room_for_some_of_many_takes_each_once(make_agent, execution
     work(make_agent(), has_ended(run))
     assert run.state == S.COMPLETED
     assert sorted(created(execution_id)) == [f"s/{n}" for n in range(9)]
+
+
+LISTENER = "apps.runs.pickup.watcher.RustNotify"
+WAIT = "\nwhile not os.path.exists('../work/go'): time.sleep(0.01)\n"
+
+
+def let_go(agent: Agent) -> None:
+    for held in agent.held.values():
+        assert held.files is not None
+        (held.files.directory.parent / "work/go").touch()
+
+
+def test_a_directory_that_was_made_anew_is_listened_to(make_agent, execution_id):
+    source = """
+        open('a', 'w').write('1'); time.sleep(0.3)
+        os.unlink('a'); os.rmdir(os.getcwd()); os.mkdir(d); os.chdir(d)
+        while not os.path.exists('../work/go'): time.sleep(0.01)
+        os.mkdir('x'); open('x/b', 'w').write('1')
+        while not os.path.exists('../work/end'): time.sleep(0.01)
+        """
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: objects(execution_id) == {"s/a": 1})
+    [held] = agent.held.values()
+    watched = agent._watcher._watched
+    place = str(held.files.directory)
+    work(agent, lambda: place not in agent._watcher._watched)
+    work(agent, lambda: place in agent._watcher._watched)
+    assert watched is not agent._watcher._watched
+    let_go(agent)
+    work(agent, lambda: "s/x/b" in objects(execution_id))
+    (held.files.directory.parent / "work/end").touch()
+    work(agent, has_ended(run))
+    assert created(execution_id) == ["s/a", "s/x/b"]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "no watches"), WatchfilesRustInternalError("no instances")]
+)
+def test_where_nothing_can_be_heard_it_is_looked(make_agent, execution_id, monkeypatch, error):
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(LISTENER, refuse)
+    source = WAIT + "open('a', 'w').write('1')" + WAIT.replace("go", "end")
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: bool(agent._watcher._watched))
+    let_go(agent)
+    work(agent, lambda: objects(execution_id) == {"s/a": 1})
+    [held] = agent.held.values()
+    (held.files.directory.parent / "work/end").touch()
+    work(agent, has_ended(run))
+
+
+def test_a_mistake_in_listening_is_not_the_end_of_it(make_agent, execution_id, monkeypatch):
+    mistakes = iter([ValueError("one mistake")])
+
+    def sometimes(*args: Any) -> Any:
+        for mistake in mistakes:
+            raise mistake
+        return RustNotify(*args)
+
+    monkeypatch.setattr(LISTENER, sometimes)
+    source = WAIT + "open('a', 'w').write('1')" + WAIT.replace("go", "end")
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: bool(agent._watcher._watched))
+    let_go(agent)
+    work(agent, lambda: objects(execution_id) == {"s/a": 1})
+    [held] = agent.held.values()
+    (held.files.directory.parent / "work/end").touch()
+    work(agent, has_ended(run))
+
+
+def test_who_links_to_other_folders_is_not_listened_to_and_found_nevertheless(
+    make_agent, execution_id, monkeypatch
+):
+    heard: set[str] = set()
+
+    def listen(names: list[str], *args: Any) -> Any:
+        heard.update(names)
+        return RustNotify(names, *args)
+
+    linked = op(f"os.symlink('/usr', 'usr'){WAIT}open('a', 'w').write('1'){WAIT}", execution_id)
+    agent = make_agent()
+    work(agent, lambda: any(not one.files.may_be_listened_to for one in agent.held.values()))
+    monkeypatch.setattr(LISTENER, listen)
+    other = op(f"open('b', 'w').write('1'){WAIT}", execution_id)
+    work(agent, lambda: bool(heard) and objects(execution_id) == {"s/b": 1})
+    places = {one.claim.run_id: str(one.files.directory) for one in agent.held.values()}
+    assert heard == {places[other.id]}
+    let_go(agent)
+    work(agent, lambda: objects(execution_id) == {"s/a": 1, "s/b": 1})
+    work(agent, has_ended(linked))
+    work(agent, has_ended(other))
+
+
+def test_a_commit_that_nobody_heard_of_is_not_made_again(make_agent, execution_id, monkeypatch):
+    wrapper: Any = DatabaseWrapper
+    commit, unheard = wrapper._commit, iter([1])
+
+    def commit_unheard(self: Any) -> None:
+        commit(self)
+        if threading.current_thread().name.startswith("gyoza-pickup"):
+            for _ in unheard:
+                raise OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(wrapper, "_commit", commit_unheard)
+    source = f"open('a', 'w').write('1'); open('b', 'w').write('1'){WAIT}open('a', 'w').write('1')"
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: not list(unheard) and len(objects(execution_id)) == 2)
+    [held] = agent.held.values()
+    work(agent, lambda: len(held.files._known) == 2)
+    let_go(agent)
+    work(agent, has_ended(run))
+    assert run.state == S.COMPLETED
+    assert created(execution_id) == ["s/a", "s/b", "s/a"]
+
+
+def test_a_backend_that_is_away_is_not_asked_for_every_file(
+    make_agent, execution_id, monkeypatch, place
+):
+    backend: Any = storages[blobs.ALIAS]
+    asked: list[str] = []
+
+    def away(name: str, *_: Any) -> Any:
+        asked.append(name)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    source = f"""
+for n in range(100):
+    open(str(n), 'w').write('1'); time.sleep(0.01)
+open('all', 'w').close(){WAIT}"""
+    run = op(source, execution_id)
+    agent = make_agent()
+    with monkeypatch.context() as patch:
+        patch.setattr(backend, "_save", away)
+        work(agent, lambda: bool(agent.held))
+        [held] = agent.held.values()
+        work(agent, (held.files.directory / "all").exists)
+        assert len(asked) < 30
+    let_go(agent)
+    work(agent, has_ended(run))
+    assert run.state == S.COMPLETED
+    assert len(created(execution_id)) == 101
+
+
+def test_what_can_not_be_read_fails_the_run(make_agent, execution_id):
+    run = op("[(os.mkdir('d'), os.chdir('d')) for _ in range(600)]", execution_id)
+    work(make_agent(), has_ended(run))
+    assert run.state == S.FAILED
+    assert run.error_message.endswith("d/d: File name too long")
+
+
+def test_a_file_that_was_too_long_and_is_not_any_more_is_stored(make_agent, execution_id, settings):
+    settings.GYOZA_STORAGE_QUOTA_BYTES = 10
+    source = f"open('a', 'w').write('1' * 11){WAIT}open('a', 'w').write('1')"
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: any(one.files._refused for one in agent.held.values()))
+    let_go(agent)
+    work(agent, has_ended(run))
+    assert run.state == S.COMPLETED
+    assert objects(execution_id) == {"s/a": 1}
 
 
 def test_a_run_of_no_execution_keeps_its_files_to_itself(make_agent):
