@@ -52,7 +52,8 @@ def send(inputs: dict[str, JSON]) -> dict[str, JSON]:
     content = _content(inputs, headers)
     for _ in range(MOST_REDIRECTS + 1):
         status, found, body = _send_once(method, url, headers, content, inputs, deadline)
-        if status not in _REDIRECTS or "location" not in found:
+        is_wanted = status in (inputs["expect"] or ())
+        if is_wanted or status not in _REDIRECTS or "location" not in found:
             return _answer(status, found, body, inputs["expect"])
         target = urljoin(url, found["location"])
         if urlsplit(target).netloc != urlsplit(url).netloc:
@@ -163,9 +164,10 @@ def _answer(
     text = body.decode("utf-8", "replace")
     wanted = status in expect if expect else 200 <= status < 300
     if not wanted:
-        raise Refused(f"the answer is {status}: {text[:500]}")
+        raise Refused(f"the answer is {status}: {' '.join(text[:500].split())}")
     found: dict[str, JSON] = {"status": status, "headers": headers}
-    if "json" in headers.get("content-type", ""):
+    # Nothing is no JSON, whatever is said of it: the answer to HEAD, and 204.
+    if body and "json" in headers.get("content-type", ""):
         try:
             return {**found, "json": json.loads(text)}
         except ValueError as exc:

@@ -113,7 +113,7 @@ def serving(*answers: tuple[int, dict[str, str], bytes]) -> Iterator[tuple[str, 
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = _answer  # noqa: N815 - http.server's names
+        do_GET = do_POST = do_HEAD = _answer  # noqa: N815 - http.server's names
 
         def log_message(self, *_: Any) -> None:
             return
@@ -163,6 +163,29 @@ def test_a_status_that_was_not_expected_fails_with_what_was_said():
         request(url)
     with serving((404, {}, b"no")) as (url, _):
         assert request(url, expect=[404])["body"] == "no"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_without_content_is_no_broken_json(method):
+    with serving((200, {"Content-Type": "application/json"}, b"")) as (url, _):
+        answer = request(url, method=method)
+    assert (answer["status"], answer["body"]) == (200, "")
+
+
+def test_a_redirect_that_is_expected_is_not_followed():
+    with serving((302, {"Location": "/next"}, b"")) as (url, seen):
+        answer = request(url, expect=[302])
+    assert (answer["status"], answer["headers"]["location"]) == (302, "/next")
+    assert len(seen) == 1
+
+
+def test_what_an_unexpected_answer_says_is_told_in_one_line():
+    with (
+        serving((500, {}, b"\n <p>out\r\nof  order\n")) as (url, _),
+        pytest.raises(Refused) as told,
+    ):
+        request(url)
+    assert str(told.value) == "the answer is 500: <p>out of order"
 
 
 def test_a_redirect_is_judged_like_the_first_url():
