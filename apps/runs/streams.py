@@ -14,6 +14,8 @@ from apps.core.contentpolicy import OF_FOREIGN_CONTENT
 from apps.core.dataplane import View, respond
 from apps.core.digits import read_digits
 from apps.core.errors import NotFound
+from apps.core.intake import unless_gone
+from apps.core.slim import SlimRequest
 from apps.core.sse.frames import ERROR, Kind
 from apps.core.sse.stream import Step, StreamResponse, follow, nothing_more, response
 from apps.core.threads import in_thread
@@ -63,7 +65,11 @@ class FeedView(View):
         query.finish()
         if not caller.sees(str(topic)):
             raise NotFound(f"no topic {topic}", topic=topic)
-        page = await topics.read_feed(str(topic), start, limit, wait=wait)
+        reading = topics.read_feed(str(topic), start, limit, wait=wait)
+        if wait and isinstance(request, SlimRequest):
+            # Or it would be under way, and count, for as long as a client that has left wanted to wait.
+            reading = unless_gone(request.receive, reading)
+        page = await reading
         return respond(_feed_page(page, start, after or "0"))
 
 

@@ -14,6 +14,7 @@ from apps.runs import transitions
 from apps.runs.models import RunEvent
 from apps.runs.states import EventType
 from apps.topics.services import NewEvent, append_events
+from gyoza_site.asgi import application
 from tests import aio
 from tests.asgi_client import get
 from tests.cast import make_key
@@ -153,3 +154,30 @@ def test_a_reader_may_and_a_stranger_may_not():
     assert feed("topic=team.a", key=stranger)[0] == 404
     assert feed("topic=team.a", key=make_key("writer", "write"))[0] == 403
     assert feed("topic=team.a")[0] == 401
+
+
+def test_a_long_poll_ends_with_its_client():
+    """Else it would count as a request under way for as long as it was to wait."""
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/events",
+        "raw_path": b"/events",
+        "query_string": b"topic=nothing&wait=30",
+        "headers": [(b"host", b"localhost")],
+        "client": ("127.0.0.1", 1),
+        "server": ("127.0.0.1", 80),
+    }
+    messages = [{"type": "http.disconnect"}, {"type": "http.request", "body": b""}]
+    answers: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop()
+
+    async def send(message: Any) -> None:
+        answers.append(message)
+
+    aio.run(application(scope, receive, send))
+    assert answers == []
