@@ -39,7 +39,7 @@ class Refusal(NamedTuple):
 
 
 def refusal(
-    error: GyozaError | None, *, path: str = "/", headers: Mapping[str, str] = _NO_HEADERS
+    error: GyozaError | None, *, path: str, headers: Mapping[str, str] = _NO_HEADERS
 ) -> Refusal:
     """Return what a request to this path is told, which came with these headers; of None, that it is a bug of ours."""
     problem = error and exception_handler.problem_of(error)

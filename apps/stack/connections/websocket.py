@@ -14,6 +14,7 @@ from websockets.frames import Frame, Opcode
 
 from apps.core.errors import GyozaError, Invalid, Throttled, TooLarge, UpgradeRequired
 from apps.core.held import BODIES, Held
+from apps.stack.connections.framing import path_of, target_in
 from apps.stack.connections.patience import Patience
 from apps.stack.connections.refusals import refusal
 
@@ -43,6 +44,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         # What has come of messages that the application has not done with.
         self._held = Held(BODIES)
         self._undone_bytes = 0
+        self._path = ""  # of the handshake, which comes whole and before all else
         self._arriving: TimerHandle | None = None
         self._has_failed = False
         self._patience: Patience
@@ -68,6 +70,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def data_received(self, data: bytes) -> None:
         if self._has_failed:
             return
+        self._path = self._path or path_of(target_in(data))
         super().data_received(data)
         if self.conn.handshake_exc is not None:
             self._refuse(Invalid("this is no WebSocket handshake of RFC 6455"))
@@ -200,7 +203,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def _refuse(self, error: GyozaError | None) -> None:
         """Answer an upgrade that never reached the application, and hang up."""
         self.handshake_initiated = self.handshake_complete = self.close_sent = True
-        self.transport.write(refusal(error).over_http_1())
+        self.transport.write(refusal(error, path=self._path).over_http_1())
         self.transport.close()
 
     def _tell(self, error: GyozaError) -> None:

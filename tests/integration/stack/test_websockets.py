@@ -185,6 +185,7 @@ def test_a_wrong_handshake_is_refused_in_plain_http(port: int):
     ):
         status, headers, body = answer_to(port, spoilt)
         assert (status, body["error"]["code"]) == (426, "upgrade_required")
+        assert body["error"].keys() == {"code", "message"}  # topics v0 §2.5
         assert headers["content-type"] == "application/json"
         assert headers["upgrade"] == "websocket"
 
