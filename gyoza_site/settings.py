@@ -238,6 +238,8 @@ CELERY_TIMEZONE = "UTC"
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# However long Redis is away: a worker goes on with what it holds, and hears again when it is back.
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 # A publish that can't reach Redis must fail soon: the row is there and a sweep will find it.
 CELERY_TASK_PUBLISH_RETRY = False
 CELERY_BROKER_TRANSPORT_OPTIONS = {
