@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-# For so long the start of a run is told to nobody: most are over by then, and their end tells of both in one turn.
+# For so long at least the start of a run is told to nobody: most are over by then, and their end tells of both in one turn.
+# Those of the same interval of this length are due together: at most five turns a second are taken for starts alone.
 PATIENCE_SECONDS = 0.2
 
 
@@ -26,8 +27,9 @@ class Started:
         """Note that a run of each has started; say whether there was none to be looked at before."""
         with self._lock:
             was_empty = not self._due
+            due = (now // PATIENCE_SECONDS + 2) * PATIENCE_SECONDS
             for one in execution_ids:
-                self._due.setdefault(one, now + PATIENCE_SECONDS)
+                self._due.setdefault(one, due)
             return was_empty and bool(self._due)
 
     def forget(self, execution_ids: Iterable[UUID]) -> None:

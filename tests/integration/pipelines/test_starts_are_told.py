@@ -24,7 +24,7 @@ def told(execution) -> list[str]:
 @pytest.fixture
 def running(monkeypatch):
     """Return the engine of this process, whose turns the test takes; starts are due at once."""
-    monkeypatch.setattr(started, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(started, "PATIENCE_SECONDS", 1e-9)
     made = engine.Engine()
     monkeypatch.setattr(engine, "_engine", made)
     made.work()

@@ -15,13 +15,20 @@ def test_they_are_due_after_a_while_and_once():
     started = Started()
     assert started.seconds_left(now=5.0) is None
     assert started.add([A], now=5.0)
-    assert not started.add([A, B], now=5.1)
-    assert started.take(10, now=5.0) == []
-    assert started.seconds_left(now=5.0) == pytest.approx(PATIENCE_SECONDS)
-    assert started.take(10, now=5.0 + PATIENCE_SECONDS) == [A]
+    assert not started.add([A, B], now=5.3)
+    assert started.take(10, now=5.0 + PATIENCE_SECONDS - 0.01) == []
+    assert PATIENCE_SECONDS <= started.seconds_left(now=5.0) <= 2 * PATIENCE_SECONDS
+    assert started.take(10, now=5.0 + 2 * PATIENCE_SECONDS) == [A]
     assert started.take(10, now=9.0) == [B]
     assert started.take(10, now=9.0) == []
     assert started.seconds_left(now=9.0) is None
+
+
+def test_those_that_start_at_about_the_same_time_are_due_together():
+    started = Started()
+    for n, one in enumerate([A, B, C]):
+        started.add([one], now=10.01 + n / 1000)
+    assert started.take(10, now=10.0 + 2 * PATIENCE_SECONDS + 0.001) == [A, B, C]
 
 
 def test_those_somebody_looks_at_are_left_out():
