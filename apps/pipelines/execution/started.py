@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 # For so long at least the start of a run is told to nobody: most are over by then, and their end tells of both in one turn.
-# Those of the same interval of this length are due together: at most five turns a second are taken for starts alone.
-PATIENCE_SECONDS = 0.2
+# Those of the same interval of this length are due together: at most ten turns a second are taken for starts alone.
+PATIENCE_SECONDS = 0.1
 
 
 class Started:
