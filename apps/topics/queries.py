@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from apps.core import pgarray, sql
+from apps.core import lifespan, pgarray, sql
 from apps.core.errors import Unavailable
 from apps.core.sse import wakeups
 from apps.topics.appending import batch
@@ -193,7 +193,9 @@ async def read_feed(topic: str, after: int, limit: int, *, wait: float = 0) -> P
         # Subscribed before the read: an append in between is kept as news (⚑45).
         page = await read_after_async(topic, after, limit) or _nothing(after)
         remaining = wait
-        while remaining > 0 and not page.records and page.gap is None and not page.has_more:
+        while not page.records and page.gap is None and not page.has_more:
+            if remaining <= 0 or lifespan.is_draining():
+                break
             started = time.monotonic()
             await news.wait(remaining)
             remaining -= time.monotonic() - started

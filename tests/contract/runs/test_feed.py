@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import transaction
 
+from apps.core import lifespan
 from apps.core.threads import in_thread
 from apps.runs import transitions
 from apps.runs.models import RunEvent
@@ -115,6 +116,20 @@ def test_a_long_poll_is_woken_by_the_commit():
 
     _, page = aio.run(scene())
     assert [event["msg"] for event in page["events"]] == ["news"]
+
+
+def test_a_long_poll_is_answered_when_the_process_is_told_to_end(monkeypatch):
+    monkeypatch.setattr(lifespan, "_draining", False)
+
+    async def scene() -> tuple[int, Any]:
+        waiting = asyncio.create_task(get("/events?topic=batch&wait=30"))
+        await asyncio.sleep(0)
+        lifespan.drain()
+        return await waiting
+
+    assert aio.run(scene()) == (200, {"events": [], "next_cursor": "0", "has_more": False})
+    # And one that comes now does not begin to wait.
+    assert feed("topic=batch&wait=30")[1]["events"] == []
 
 
 def test_a_rolled_back_move_is_not_in_the_feed():
