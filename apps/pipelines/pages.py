@@ -161,11 +161,15 @@ class ShownPipeline:
     schedule: Schedule | None
     letters: list[DeadLetter]
     executions: list[dict[str, Any]]
+    # The newest execution of this version that is under way, if there is one, and its stages.
+    running: Execution | None
+    stages: list[Stage]
 
     @property
     def graph(self) -> SafeString:
-        """Draw what it does."""
-        return pictures.of_plan(documents.plan_of(self.version.document))
+        """Draw what it does, or how far the execution under way is."""
+        plan = documents.plan_of(self.version.document)
+        return pictures.of_execution(plan, self.stages) if self.stages else pictures.of_plan(plan)
 
     @property
     def text(self) -> str:
@@ -188,14 +192,28 @@ def pipeline(*, pipeline_id: str, version: str | None, caller: Caller) -> ShownP
     row = queries.get_pipeline(pipeline_id=pipeline_id, caller=caller)
     status = statuses.trigger_status(pipeline_id=row.id, caller=caller)
     has_trigger = bool(row.event) or status.trigger.version > 0
+    shown = queries.get_version(row, queries.version_number(version))
+    executions = queries.newest_executions(row.id, MOST_EXECUTIONS)
+    running = next((one for one in executions if _is_of(one, shown)), None)
     return ShownPipeline(
         row=row,
-        version=queries.get_version(row, queries.version_number(version)),
+        version=shown,
         versions=queries.versions_of(row),
         trigger=status if has_trigger else None,
         schedule=Schedule.objects.filter(pk=row.id).first(),
         letters=queries.newest_dead_letters(row.id, MOST_LETTERS) if has_trigger else [],
-        executions=listed(queries.newest_executions(row.id, MOST_EXECUTIONS)),
+        executions=listed(executions),
+        running=running,
+        stages=queries.stages_by_execution([running])[running.id] if running else [],
+    )
+
+
+def _is_of(execution: Execution, version: Version) -> bool:
+    """Say whether an execution of a version is under way."""
+    return (
+        execution.pipeline_version == version.number
+        and execution.status == ExecutionStatus.RUNNING
+        and not execution.is_queued
     )
 
 

@@ -155,6 +155,15 @@ def test_a_button_is_pressed(browser: Chrome, gyoza: System, api: httpx.Client):
     execution = api.post(f"{API}/pipelines/q/run", json={"tag": "one"}).json()["id"]
     log_in(browser, gyoza, f"/console/executions/{execution}")
 
+    menu = "document.querySelector('#deeds details')"
+    browser.execute_script(f"{menu}.querySelector('summary').focus()")
+    browser.switch_to.active_element.send_keys(Keys.ENTER)
+    assert browser.execute_script(f"return {menu}.open")
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    assert not browser.execute_script(f"return {menu}.open")
+    assert browser.switch_to.active_element.tag_name == "summary"
+    browser.execute_script("document.activeElement.blur()")
+
     def is_approved(_: object) -> bool:
         told = browser.find_elements(By.CSS_SELECTOR, "[role=status].told")
         if any("ask: approved." in one.text for one in told):

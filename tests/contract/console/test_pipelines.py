@@ -82,14 +82,28 @@ def test_a_page_shows_graph_document_and_executions(operator):
     assert "<b>" not in said
 
 
+def test_the_graph_shows_how_far_the_newest_execution_of_its_version_is(operator):
+    row = start("team.p", tag="one")
+    assert "gz-step-processing" in page(operator)
+    assert f'how far <a href="/console/executions/{row.id}">one</a> is' in page(operator)
+    # Another version: nothing of it is under way.
+    make()
+    assert "how far" not in page(operator)
+    assert "gz-step-processing" not in page(operator)
+    assert "gz-step-processing" in page(operator, "team.p?version=1")
+    services.cancel_execution(named="one", reason="", caller=ANONYMOUS)
+    assert "how far" not in page(operator, "team.p?version=1")
+
+
 def test_a_page_takes_few_queries(operator, django_assert_max_num_queries):
     make(event="topic", schedule="0 3 * * *")
     triggers.start_trigger(pipeline_id="team.p", version=None, caller=ANONYMOUS)
     for _ in range(10):
         services.run_pipeline(pipeline_id="team.p", caller=ANONYMOUS)
     # The session, who it belongs to, the pipeline twice, its trigger, workers, plans, what runs, the backlog, the version,
-    # its versions, its schedule, dead letters, executions, how many of their stages have ended.
-    with django_assert_max_num_queries(15):
+    # its versions, its schedule, dead letters, executions, how many of their stages have ended,
+    # the stages of one.
+    with django_assert_max_num_queries(16):
         page(operator)
 
 
