@@ -309,6 +309,9 @@ class Router(models.Model):
     forwarded_total = models.BigIntegerField(
         default=0, help_text="Copies made, and records that the source lost before (§16.2)."
     )
+    lost_hops = models.IntegerField(
+        db_default=0, help_text="Routers that the newest loss it told of has come through."
+    )
     is_paused = models.BooleanField(
         db_default=False, help_text="An operator holds it; what it has not copied waits."
     )

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from apps.core.asyncdb import Connection
     from apps.topics.appending.batch import Record
+    from apps.topics.keeping.retention import Gap
 
 log = logging.getLogger(__name__)
 
@@ -105,8 +106,7 @@ class _Pass:
             return False
         gap = gap_before(position, _marks(row), row["gap_end"])
         if gap is not None:
-            await self._lose(conn, gap.gap_to - position)
-            return await self._advance(conn, gap.gap_to, gap.gap_to - position)
+            return await self._tell_of_loss(conn, gap)
         return await self._copy(conn)
 
     def tell(self) -> None:
@@ -114,6 +114,19 @@ class _Pass:
         if self.grown:
             wakeups.announce_soon(*map(channel, self.grown))
             listeners.wake([topic for topic, has_listeners in self.grown.items() if has_listeners])
+
+    async def _tell_of_loss(self, conn: Connection, gap: Gap) -> bool:
+        """Pass a loss on, once round a circle: whoever lost the records first has told its readers itself (§16.6)."""
+        hops = 0
+        if gap.reason == "source_trim":
+            ends = {"source_id": self.row["source_id"], "dest_id": self.row["dest_id"]}
+            [way] = await _run(conn, "topics/routers/find_way_of_loss", **ends)
+            hops = way["hops"]
+            if way["steps"] is not None and hops >= way["steps"]:
+                return await self._advance(conn, gap.gap_to, 0)
+        seqs = gap.gap_to - self.row["position"]
+        await self._lose(conn, seqs)
+        return await self._advance(conn, gap.gap_to, seqs, lost_hops=hops + 1)
 
     async def _copy(self, conn: Connection) -> bool:
         # Behind the last record there may be deleted ones, which an empty page passes over.
@@ -170,7 +183,7 @@ class _Pass:
         # It would stop the router for ever. Whoever reads the destination is told (§1: loss is announced).
         log.warning("%s: %s can never hold record %d", self.route.router, self.row["dest"], seq)
         await self._lose(conn, 1)
-        return await self._advance(conn, seq, 1)
+        return await self._advance(conn, seq, 1, lost_hops=1)
 
     async def _append(
         self, conn: Connection, copies: Sequence[Record], *, roomy_only: bool
@@ -187,13 +200,16 @@ class _Pass:
         rows = await _run(conn, "topics/routers/lose_seqs", topic_id=self.row["dest_id"], seqs=seqs)
         self.grown[dest] = rows[0]["has_listeners"]
 
-    async def _advance(self, conn: Connection, position: int, forwarded: int) -> bool:
+    async def _advance(
+        self, conn: Connection, position: int, forwarded: int, *, lost_hops: int | None = None
+    ) -> bool:
         await _run(
             conn,
             "topics/routers/advance_router",
             router_id=self.router_id,
             position=position,
             forwarded_total=self.row["forwarded_total"] + forwarded,
+            lost_hops=lost_hops,
         )
         return position >= self.until
 

@@ -435,6 +435,44 @@ def test_a_ring_carries_each_record_round_once(api: Api) -> None:
         assert sorted(datas(api, topic)) == ["a", "b", "c"]
 
 
+def heads(api: Api, topics: str) -> list[int]:
+    return [api.state(topic)["head_seq"] for topic in topics]
+
+
+@pytest.mark.parametrize("before", [[], ["old"]], ids=["floor", "gap"])
+@pytest.mark.parametrize("ring", ["ab", "abc", "abcd"])
+def test_a_loss_goes_round_a_ring_once(api: Api, ring: str, before: list[str]) -> None:
+    """Else it would come back as a loss to where it was lost, and go round for ever."""
+    for source, dest in itertools.pairwise(ring + ring[0]):
+        route(api, source + dest, source, dest, allow_cycle=True)
+    for data in before:
+        api.write("a", data)
+    settle(api, *ring * 2)
+    api.put("/v0/topics/a", {"cap_records": 2})
+    api.write("a", 1, 2, 3, 4, 5)
+    settle(api, *ring * 2)
+    assert heads(api, ring) == [len(before) + 5] * len(ring)
+    for topic in ring[1:]:
+        lost = api.diff(topic, from_seq=len(before))["tombstone"]
+        assert (lost["reason"], lost["missed_estimate"]) == ("source_trim", 3)
+        assert datas(api, topic, from_seq=lost["gap_to"]) == [4, 5]
+    assert api.diff("a", from_seq=len(before))["tombstone"]["reason"] == "cap"
+    # The next one does, too.
+    api.write("a", 6, 7, 8)
+    settle(api, *ring * 2)
+    assert heads(api, ring) == [len(before) + 8] * len(ring)
+
+
+def test_a_loss_leaves_a_ring_by_its_side(api: Api) -> None:
+    for source, dest in ("ab", "ba", "bc"):
+        route(api, source + dest, source, dest, allow_cycle=True)
+    api.put("/v0/topics/a", {"cap_records": 1})
+    api.write("a", 1, 2)
+    settle(api, *"abcabc")
+    assert heads(api, "abc") == [2, 2, 2]
+    assert api.diff("c")["tombstone"]["gap_to"] == 1
+
+
 def test_a_record_goes_through_eight_routers(api: Api) -> None:
     names = [f"t{number}" for number in range(11)]
     for source, dest in itertools.pairwise(names):
