@@ -24,11 +24,11 @@ from apps.storage import services as storage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from concurrent.futures import Executor
     from pathlib import Path
     from uuid import UUID
 
     from apps.runs.pickup.files import Found, Stamp
+    from apps.runs.pickup.pool import Pool
     from apps.runs.scheduling import Claim
     from apps.storage.services import Content
 
@@ -46,12 +46,18 @@ _PAUSE_SECONDS = 1.0
 DEAF_SECONDS = 1.0
 # For how long an attempt that has ended waits for them, before it counts as lost and is made again.
 PATIENCE_SECONDS = 300.0
+# For how long an attempt stores without a break what it has found while others wait.
+_TURN_SECONDS = 0.5
 # How many refusals an error message names.
 _MOST_TOLD = 5
 
 
 class LeaseGone(Exception):
     """The run is no longer this worker's: what its op writes is of no interest."""
+
+
+class TurnOver(Exception):
+    """Others have waited long enough; there is more to store."""
 
 
 class Pickup:
@@ -67,7 +73,7 @@ class Pickup:
         execution_id: UUID,
         stage: str,
         directory: Path,
-        pool: Executor,
+        pool: Pool,
         on_end: Callable[[str], None],
         on_due: Callable[[float], None],
     ) -> None:
@@ -198,28 +204,33 @@ class Pickup:
             self._pool.submit(self._run)
 
     def _run(self) -> None:
+        """Have a turn; those who wait have theirs before the next one."""
         try:
-            while (names := self._take_asked()) is not None:
+            if (names := self._take_asked()) is not None:
                 self._pass(names or None)
         finally:
             connections.close_all()
+            with self._lock:
+                self._is_running = False
+                self._wake()
 
     def _take_asked(self) -> set[str] | None:
         """Return the names that are asked for; none of them if it is all, None if it is nothing."""
         with self._lock:
-            is_asked = self._is_all_asked or self._named
-            self._is_running = bool(is_asked) and not self._is_over
+            is_asked = (self._is_all_asked or self._named) and not self._is_over
             names = set() if self._is_all_asked else self._named
             if self._is_all_asked:
                 self._is_resting = False
             self._is_all_asked, self._named = False, set()
-            return names if self._is_running else None
+            return names if is_asked else None
 
     def _pass(self, names: set[str] | None) -> None:
         """Store what is new of the files of some names, or of all."""
         is_last = self._ended_at is not None
         try:
             still_open = self._store_changed(None if is_last else names, is_last=is_last)
+        except TurnOver:
+            self.look()
         except (LeaseGone, Conflict, NotFound):
             self._end()  # the run is another worker's, or its execution has ended
         except (Unavailable, OutOfRoom, *AWAY) as exc:
@@ -277,6 +288,7 @@ class Pickup:
         """Store what is new; return the names of what is still being written."""
         still_open = set()
         passed = files.Passed()
+        turn_ends_at = time.monotonic() + _TURN_SECONDS
         changed = (
             files.find_changed(self.directory, self._known, passed)
             if names is None
@@ -288,6 +300,8 @@ class Pickup:
                     break
                 if not batch.has_room_for(found.stamp.size):
                     self._store(batch)
+                    if self._pool.is_awaited and time.monotonic() > turn_ends_at:
+                        raise TurnOver
                 try:
                     if not self._take(found, batch, is_last=is_last):
                         still_open.add(found.path)

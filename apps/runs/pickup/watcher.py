@@ -7,7 +7,6 @@ import math
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from watchfiles import Change
@@ -15,6 +14,7 @@ from watchfiles._rust_notify import RustNotify, WatchfilesRustInternalError
 
 from apps.runs.pickup import files
 from apps.runs.pickup.attempt import DEAF_SECONDS, Pickup
+from apps.runs.pickup.pool import Pool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_THREADS = 4
 # What is written together is heard of together: twice the step after the last of it, at most this long after the first.
 _STEP_MS, _MOST_MS = 1, 5
 # An op that has run for so long, twice at most, is listened to; the files of shorter ones are picked up when they end. Those
@@ -39,7 +38,7 @@ class Watcher:
 
     def __init__(self, on_end: Callable[[str], None]) -> None:
         self._on_end = on_end
-        self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="gyoza-pickup")
+        self._pool = Pool()
         self._lock = threading.Lock()
         self._pickups: set[Pickup] = set()
         self._watched: dict[str, Pickup] = {}
@@ -89,7 +88,7 @@ class Watcher:
         self._turn.set()
         if self._thread.ident is not None:
             self._thread.join()
-        self._pool.shutdown()
+        self._pool.close()
 
     def _look_by(self, due_at: float) -> None:
         if due_at < self._wakes_at:
