@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,18 @@ _PIECE = 1024 * 1024
 
 
 class DurableFiles(FileSystemStorage):
-    """Django's storage of files, which returns when what it was given would survive a power cut."""
+    """Django's storage of files, which returns when what it was given would survive a power cut.
+
+    Its directory is made once. When that has gone it is away (not mounted, moved): nothing is written in its place, and
+    nothing in it counts as removed.
+    """
+
+    _seen_at: str | os.PathLike[str] = ""
+
+    def delete(self, name: str) -> None:
+        """Remove a file; one that has gone is no error."""
+        super().delete(name)
+        self._require_directory()
 
     def _save(self, name: str, content: Any) -> str:
         target = Path(self.path(name))
@@ -34,14 +46,25 @@ class DurableFiles(FileSystemStorage):
 
     def open_at(self, name: str, start: int) -> FileIO:
         """Open a file at an offset."""
-        opened = Path(self.path(name)).open("rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        try:
+            opened = Path(self.path(name)).open("rb", buffering=0)  # noqa: SIM115 - the caller closes it
+        except FileNotFoundError:
+            self._require_directory()
+            raise
         opened.seek(start)
         return opened
 
     def _make_folder(self, folder: Path) -> None:
         if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
+            if self._seen_at != self.location:
+                Path(self.location).mkdir(parents=True, exist_ok=True)
+            folder.mkdir(exist_ok=True)
             _sync(folder.parent)
+        self._seen_at = self.location
+
+    def _require_directory(self) -> None:
+        if self._seen_at == self.location and not Path(self.location).is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), self.location)
 
     def _copy(self, content: Any, target: Path) -> None:
         try:

@@ -166,16 +166,28 @@ def test_a_full_disk_is_told(execution, place, monkeypatch, code, when):
     assert not Leftover.objects.exists()
 
 
-def test_a_directory_that_is_away_is_told(execution, place):
+@pytest.mark.parametrize("instead", ["nothing", "a file"])
+def test_a_directory_that_is_away_is_told(execution, place, instead):
     put(f"{execution}/s/a", b"old")
     (place / "objects").rename(place / "elsewhere")
-    (place / "objects").write_text("no directory")
+    if instead == "a file":
+        (place / "objects").write_text("no directory")
     refused(put(f"{execution}/s/a", b"new"), 503, "unavailable")
     refused(get(f"{execution}/s/a"), 503, "unavailable")
-    (place / "objects").unlink()
+    (place / "objects").unlink(missing_ok=True)
     (place / "elsewhere").rename(place / "objects")
     assert get(f"{execution}/s/a").content == b"old"
     assert Object.objects.get().content_length == 3
+
+
+def test_what_is_to_be_removed_while_the_directory_is_away_is_removed_later(execution, place):
+    put(f"{execution}/s/a", b"old")
+    (place / "objects").rename(place / "elsewhere")
+    assert call("DELETE", f"{OBJECTS}/{execution}/s/a").status == 200
+    assert Leftover.objects.count() == 1
+    (place / "elsewhere").rename(place / "objects")
+    assert sweeps.sweep() == 1
+    assert not kept(place)
 
 
 def test_another_backend_of_django_will_do(execution, settings):
