@@ -14,15 +14,16 @@ from apps.core import pgarray, sql
 from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
 from apps.topics import queries
-from apps.topics.appending import batch, listeners, room, writes
-from apps.topics.appending.batch import Record
+from apps.topics.appending import batch, listeners, room
+from apps.topics.appending.events import NewEvent as NewEvent
+from apps.topics.appending.events import batches_of
+from apps.topics.appending.events import check_event as check_event
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicExists, TopicExistsIncompatible, TopicNotEmpty, TopicNotFound
 from apps.topics.keeping import eviction, removal
 from apps.topics.models import DeletedTopic, Topic
 from apps.topics.names import can_be_looked_up, channel, is_topic_name, require_unreserved
 from apps.topics.routers import topology
-from apps.topics.states import RecordKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from apps.access.auth import Caller
     from apps.core.asyncdb import Connection
     from apps.core.errors import GyozaError
-    from apps.topics.appending.batch import Placed
+    from apps.topics.appending.batch import Placed, Record
     from apps.topics.keeping.removal import Removed
     from apps.topics.predicates import TagPredicate
 
@@ -39,17 +40,6 @@ _seen: set[str] = set()
 _SEEN_MAX = 100_000
 # Plans of a deletion that may be overtaken before one is made under the lock.
 _FREE_PLANS = 2
-
-
-class NewEvent(msgspec.Struct, frozen=True):
-    """A record to append; `data` and `meta` are JSON text and are stored as they are."""
-
-    topic: str
-    data: str
-    tag: str | None = None
-    node: str | None = None
-    meta: str | None = None
-    kind: int = RecordKind.MESSAGE
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,18 +176,6 @@ def delete_records(
     return removed
 
 
-def check_event(record: NewEvent) -> None:
-    """Raise Invalid or RecordTooLarge for a record over the limits of what clients write (topics v0 §4.1)."""
-    writes.check_record(
-        writes.RecordBody(
-            data=msgspec.Raw(record.data.encode()),
-            tag=record.tag,
-            node=record.node,
-            meta=msgspec.Raw(b"" if record.meta is None else record.meta.encode()),
-        )
-    )
-
-
 def append_events(
     records: Sequence[NewEvent], *, ensure: bool = True, refusable: Collection[str] = ()
 ) -> list[int]:
@@ -208,7 +186,7 @@ def append_events(
     has happened can't be refused. What can is written to topics named in `refusable`; raises Refused for the first of
     them that has no room. Readers are woken after commit.
     """
-    batches = _batches(records)
+    batches = batches_of(records)
     if not batches:
         return []
     if ensure:
@@ -244,7 +222,7 @@ async def append_events_on(conn: Connection, records: Sequence[NewEvent]) -> App
 
     It has to if a topic is missing or has a cap: then nothing may be committed, for some may have been appended.
     """
-    batches = _batches(records)
+    batches = batches_of(records)
     params = batch.append_params(batches, now=eviction.now_ms(), roomy_only=True, relaxed=False)
     rows = (await sql.run_async("topics/append_records", on=conn, **params)).rows
     placed = batch.placed(rows)
@@ -399,23 +377,3 @@ def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:
 
 def _texts(names: Collection[str]) -> pgarray.TextArray:
     return pgarray.texts([name.encode() for name in names])
-
-
-def _batches(records: Sequence[NewEvent]) -> dict[str, list[Record]]:
-    batches: dict[str, list[Record]] = {}
-    for event in records:
-        batches.setdefault(event.topic, []).append(_record(event))
-    return batches
-
-
-def _record(event: NewEvent) -> Record:
-    data = event.data.encode()
-    meta = None if event.meta is None else event.meta.encode()
-    return Record(
-        data=data,
-        meta=meta,
-        size=batch.compact_length(data) + (0 if meta is None else batch.compact_length(meta)),
-        tag=None if event.tag is None else batch.escape(event.tag),
-        node=None if event.node is None else batch.escape(event.node),
-        kind=event.kind,
-    )
