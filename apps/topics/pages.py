@@ -15,12 +15,15 @@ from apps.topics import queries
 from apps.topics.disk import segments
 from apps.topics.models import Topic
 from apps.topics.names import can_be_looked_up
+from apps.topics.queues import queries as queues
+from apps.topics.states import TopicKind
 from apps.topics.vitals import throughput
 
 if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
     from apps.topics.queries import Stored
+    from apps.topics.queues.queries import QueueCounters
     from apps.topics.vitals.throughput import Part as Part  # for those who draw it
     from apps.topics.vitals.throughput import Throughput as Throughput
 
@@ -44,6 +47,13 @@ class ShownTopic:
     def is_written_to(self) -> bool:
         """Say whether somebody else than the service may write to it."""
         return not queries.is_reserved(self.row.name)
+
+    @cached_property
+    def queue(self) -> QueueCounters | None:
+        """Count the jobs of a queue, one query; None for a log."""
+        if self.row.kind != TopicKind.QUEUE:
+            return None
+        return queues.queue_counters_now({self.row.pk: self.row.count})[self.row.pk]
 
     @cached_property
     def throughput(self) -> Throughput:

@@ -14,7 +14,7 @@ def rate(value: float | None, unit: str) -> str:
     if value is None:
         return "unknown"
     if unit == "bytes":
-        return filesizeformat(value)
+        return "under a byte" if 0 < value < 1 else filesizeformat(value)
     if 0 < value < 0.05:
         return "under 0.1"
     return f"{value:,.1f}" if 0 < value < 10 else f"{value:,.0f}"

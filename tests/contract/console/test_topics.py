@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from urllib.parse import unquote
 
 import pytest
+import time_machine
 
 from apps.console.topics import lists
+from apps.core import clock
+from apps.topics import services
+from apps.topics.config import TopicConfig
 from apps.topics.services import NewEvent, append_events
 
 pytestmark = pytest.mark.django_db
@@ -54,6 +59,30 @@ def test_a_topic_shows_its_last_records_newest_first(operator):
     assert seqs == list(range(25, 5, -1))
     assert "&lt;b&gt;24" in said
     assert "<b>" not in said
+
+
+def test_a_queue_shows_its_jobs(operator):
+    services.configure_topic(topic="jobs", wanted=TopicConfig(kind="queue"), caller="test")
+    write("jobs", "1", "2", "3")
+    said = operator.get(f"{LIST}/jobs").content.decode()
+    assert "<dt>jobs ready</dt><dd>3</dd>" in said
+    assert "<dt>being worked on</dt><dd>0</dd>" in said
+    write("team.x", "1")
+    assert "jobs ready" not in operator.get(f"{LIST}/team.x").content.decode()
+
+
+def test_a_topic_shows_how_much_was_written_in_the_last_minutes(operator):
+    # While the session lasts.
+    began = clock.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+    with time_machine.travel(began, tick=False) as moved:
+        write("team.x", *(["1"] * 50))
+        moved.shift(timedelta(seconds=10))
+        said = operator.get(f"{LIST}/team.x").content.decode()
+    label = "Records per second, in parts of ten seconds: 5.0 now, 0.2 on average, 5.0 at most."
+    assert f'role="img" aria-label="{label}' in said
+    assert said.count("<rect") == 60
+    row = f'<tr><th scope="row">{began:%H:%M:%S}</th><td>5.0</td><td>5 bytes</td></tr>'
+    assert row in said.replace("\xa0", " ")
 
 
 def test_pages_take_few_queries(operator, django_assert_max_num_queries):

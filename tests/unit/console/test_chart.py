@@ -40,6 +40,8 @@ def test_numbers_are_written_for_people():
     assert [rate(one, "records") for one in (None, 0.0, 0.25, 12.4, 12345.6)] == [
         "unknown", "0", "0.2", "12", "12,346",
     ]  # fmt: skip
+    assert rate(0.01, "records") == "under 0.1"
     assert rate(2048.0, "bytes").replace("\xa0", " ") == "2.0 KB"
+    assert rate(0.5, "bytes") == "under a byte"
     assert time_of_day(1_000) == "00:00:01"
     assert moment("2030-01-02T03:04:05.678901Z") == "2030-01-02 03:04:05.678"
