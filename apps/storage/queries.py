@@ -175,6 +175,11 @@ def open_object(*, key: Key, caller: Caller) -> tuple[Object, Readable]:
             found = again
 
 
+def has_ended(execution_id: UUID) -> bool:
+    """Say whether nothing may be written under an execution any more."""
+    return Space.objects.filter(pk=execution_id, closed_at__isnull=False).exists()
+
+
 def read_object(*, key: Key, caller: Caller, most: int) -> tuple[Object, bytes]:
     """Return an object and its content, of which `most` bytes. Raises ExecutionNotFound, ObjectNotFound, Unavailable."""
     found, opened = open_object(key=key, caller=caller)

@@ -16,6 +16,7 @@ from apps.runs.models import Run
 from apps.runs.scheduling import CLAIM_TASK
 from apps.runs.services.leases import lock_visible
 from apps.runs.states import FINAL, RunState
+from apps.storage import queries as storage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,9 +69,19 @@ def reopen_runs(*, run_ids: Sequence[UUID], reason: str) -> None:
 
 
 def retry_run(*, run_id: UUID, caller: Caller) -> Run:
-    """Start the next attempt of a FAILED or CANCELLED run. Raises NotFound or IllegalTransition."""
+    """Start the next attempt of a FAILED or CANCELLED run. Raises NotFound, IllegalTransition.
+
+    Raises Conflict if its execution has ended: what it wrote would be refused. A retry of the execution takes the run up.
+    """
     with transitions.batch() as moves:
         live = lock_visible(moves, run_id, caller)
+        is_of_ended = live.execution_id is not None and storage.has_ended(live.execution_id)
+        if is_of_ended and live.state in (RunState.FAILED, RunState.CANCELLED):
+            raise Conflict(
+                f"the execution {live.execution_id} of this run has ended: retry that",
+                run_id=str(run_id),
+                execution_id=str(live.execution_id),
+            )
         transitions.reopen(moves, live, reason=f"retried by {caller.name}")
         access.audit(caller=caller, action="run.retry", target=str(run_id))
         nudge_on_commit(CLAIM_TASK)

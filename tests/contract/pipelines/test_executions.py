@@ -8,6 +8,7 @@ from uuid import uuid4
 import pytest
 
 from apps.pipelines.execution import advancing
+from tests.asserts import assert_problem
 from tests.cast import client_for
 from tests.contract.pipelines.conftest import complaints, refusal
 
@@ -100,6 +101,22 @@ def test_what_completed_or_runs_can_t_be_retried(api):
     refusal(api.post(URL + start(api)["id"] + "/retry"), 409, "illegal_transition")
     running = start(api, [{"name": "a", **CMD}])
     refusal(api.post(URL + running["id"] + "/retry"), 409, "illegal_transition")
+
+
+def test_a_run_of_an_ended_execution_is_retried_with_it(api):
+    """What it wrote to storage by itself would be refused, and nobody would hear of it."""
+    made = start(api, [{"name": "a", **CMD}])
+    (run,) = api.get(f"/runs?execution_id={made['id']}").json()["data"]
+    api.post(f"/runs/{run['id']}/cancel")
+    assert api.post(f"/runs/{run['id']}/retry").status_code == 200
+    api.post(f"/runs/{run['id']}/cancel")
+    advancing.advance_execution(made["id"])
+    assert api.get(URL + made["id"]).json()["status"] == "cancelled"
+    answer = api.post(f"/runs/{run['id']}/retry")
+    assert_problem(answer, 409, "conflict")
+    assert answer.json()["error"]["detail"]["execution_id"] == made["id"]
+    assert api.post(URL + made["id"] + "/retry").status_code == 200
+    assert api.get(f"/runs/{run['id']}").json()["state"] == "PENDING"
 
 
 def test_replay_makes_a_child(api):
