@@ -172,6 +172,12 @@ class HeadProtocol(PushingProtocol):
         self._head_bytes = 0
         self._stop_expecting()
         super().on_message_complete()
+        if self._is_answered():
+            # It is kept for another request from now on, and not since its answer.
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _refuse(self, error: GyozaError) -> None:
         """Answer what never became a request, and hang up.

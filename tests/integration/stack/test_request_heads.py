@@ -301,6 +301,20 @@ def test_a_body_that_comes_behind_its_answer_leaves_the_connection_to_others(por
     assert answer_to(port, request, body, START + b"Connection: close\r\n\r\n").count(b"hello") == 2
 
 
+def test_a_connection_is_not_kept_for_ever_behind_such_a_body():
+    with (
+        serving(hello, timeout_keep_alive=0.2) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as client,
+    ):
+        client.sendall(UNREAD + b"Content-Length: 2\r\n\r\n")
+        said = b""
+        while not said.endswith(b"hello"):
+            said += client.recv(65536)
+        client.sendall(b"x")
+        client.sendall(b"x")
+        assert client.recv(65536) == b""
+
+
 def test_empty_lines_do_not_keep_a_connection():
     with (
         serving(hello, timeout_keep_alive=0.2) as port,
