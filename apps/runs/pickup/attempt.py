@@ -48,6 +48,8 @@ DEAF_SECONDS = 1.0
 PATIENCE_SECONDS = 300.0
 # For how long an attempt stores without a break what it has found while others wait.
 _TURN_SECONDS = 0.5
+# A file that is larger is copied in a thread that others don't wait for.
+_LARGE_BYTES = 8 * _PIECE_BYTES
 # How many refusals an error message names.
 _MOST_TOLD = 5
 
@@ -57,7 +59,7 @@ class LeaseGone(Exception):
 
 
 class TurnOver(Exception):
-    """Others have waited long enough; there is more to store."""
+    """Others are to have a thread, or this attempt one for a large file; there is more to store."""
 
 
 class Pickup:
@@ -92,6 +94,7 @@ class Pickup:
         self._told: dict[str, str] = {}
         self._sums: dict[str, str] | None = {}
         self._is_running = False
+        self._wants_long_turn = self._has_long_turn = False
         self._is_over = False
         self._ended_at: float | None = None
         # What to look at next.
@@ -201,10 +204,11 @@ class Pickup:
         """Have a thread do what is asked for, unless one is about to; under the lock."""
         if (self._is_all_asked or self._named) and not (self._is_running or self._is_over):
             self._is_running = True
-            self._pool.submit(self._run)
+            self._pool.submit(self._run, is_long=self._wants_long_turn)
 
     def _run(self) -> None:
         """Have a turn; those who wait have theirs before the next one."""
+        self._has_long_turn, self._wants_long_turn = self._wants_long_turn, False
         try:
             if (names := self._take_asked()) is not None:
                 self._pass(names or None)
@@ -303,10 +307,15 @@ class Pickup:
                     if self._pool.is_awaited and time.monotonic() > turn_ends_at:
                         raise TurnOver
                 try:
-                    if not self._take(found, batch, is_last=is_last):
-                        still_open.add(found.path)
+                    is_taken = self._take(found, batch, is_last=is_last)
                 except GyozaError as exc:
                     self._refuse(found.path, found.stamp, exc)
+                    continue
+                if not is_taken:
+                    still_open.add(found.path)
+                elif self._has_long_turn and found.stamp.size > _LARGE_BYTES:
+                    self._store(batch)
+                    raise TurnOver
             self._store(batch)
         if is_last:
             self._refused.update({path: str(why.strerror) for path, why in passed.unread.items()})
@@ -320,6 +329,9 @@ class Pickup:
             return False
         # Before it is read: one that is far too long would take as much of the disk first.
         storage.check_length(found.stamp.size)
+        if found.stamp.size > _LARGE_BYTES and not self._has_long_turn:
+            self._wants_long_turn = True
+            raise TurnOver
         with ExitStack() as lent:
             pieces = iter(partial(os.read, found.file, _PIECE_BYTES), b"")
             content = lent.enter_context(storage.gathered(pieces))

@@ -67,7 +67,9 @@ def upload_together(contents: Sequence[Content]) -> tuple[list[Uploaded], GyozaE
         for name, content in zip(names, contents, strict=True):
             uploaded.append(bring(name, content))
     except Unavailable as exc:
-        # To ask a backend that is away once more would take as long again: a sweep will.
+        # To ask a backend that is away once more would take as long again: a sweep will. Those after it were never there.
+        with transaction.atomic():
+            carry_out(unlist(names[len(uploaded) + 1 :]))
         return uploaded, exc
     except OutOfRoom as exc:
         discard(*names[len(uploaded) :])
@@ -119,7 +121,7 @@ def discard(*names: str) -> bool:
 
 
 def unlist(names: Sequence[str]) -> Steps[list[str]]:
-    """Return those of some blobs that no object has; they must be removed before the transaction commits."""
+    """Return those of some blobs that no object has; what there is of them must be removed before the transaction commits."""
     rows = yield Statement(
         "storage/unlist_blobs", {"blobs": pgarray.texts([name.encode() for name in names])}
     )

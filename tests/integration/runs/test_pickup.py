@@ -479,6 +479,35 @@ def test_who_writes_much_lets_others_have_their_turn(make_agent, execution_id, m
     assert told.index("s/little") < 800
 
 
+def test_large_files_keep_no_others_waiting(make_agent, execution_id, monkeypatch):
+    """They are stuck in the backend until the small one is an object."""
+    backend: Any = storages[blobs.ALIAS]
+    save, may_go = backend._save, threading.Event()
+
+    def slow(name: str, content: Any) -> Any:
+        if content.size > 1:
+            assert may_go.wait(60)
+        return save(name, content)
+
+    monkeypatch.setattr(backend, "_save", slow)
+    monkeypatch.setattr("apps.runs.pickup.attempt._LARGE_BYTES", 1)
+    large = [op("open(str(os.getpid()), 'w').write('22'); open('1', 'w').write('1')", execution_id)]
+    large += [op("open(str(os.getpid()), 'w').write('22')", execution_id) for _ in range(4)]
+    agent = make_agent()
+    work(agent, lambda: sum(one.files.has_ended for one in agent.held.values()) == 5)
+    small = op("open('small', 'w').write('1')", execution_id)
+    try:
+        work(agent, has_ended(small))
+    finally:
+        may_go.set()
+    for run in large:
+        work(agent, has_ended(run))
+        assert run.state == S.COMPLETED
+    told = created(execution_id)
+    assert len(told) == len(set(told)) == 7
+    assert "s/small" in told[:2]
+
+
 def test_a_commit_that_nobody_heard_of_is_not_made_again(make_agent, execution_id, monkeypatch):
     wrapper: Any = DatabaseWrapper
     commit, unheard = wrapper._commit, iter([1])

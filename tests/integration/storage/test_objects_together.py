@@ -110,7 +110,7 @@ def test_a_backend_that_goes_away_is_asked_once_and_swept_later(execution, place
         fail_at(2, errno.EIO, patched)
         outcomes = put(execution, *(new(f"s/{number}") for number in range(4)))
     assert outcomes == ["s/0", Unavailable, Unavailable, Unavailable]
-    assert Leftover.objects.count() == 3
+    assert Leftover.objects.count() == 1
     with later(minutes=11):
         assert_consistent(place)
 
