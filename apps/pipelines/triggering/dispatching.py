@@ -20,7 +20,14 @@ from apps.pipelines import queries
 from apps.pipelines.execution import advancing, settling, starting
 from apps.pipelines.execution.starting import Start
 from apps.pipelines.language import documents, filters
-from apps.pipelines.triggering import conditions, deadletters, messages, stumbles, subscriptions
+from apps.pipelines.triggering import (
+    conditions,
+    deadletters,
+    messages,
+    origins,
+    stumbles,
+    subscriptions,
+)
 from apps.pipelines.triggering.conditions import Condition
 from apps.topics import queries as topics
 from apps.topics import services as topic_services
@@ -152,6 +159,9 @@ class _Dispatch:
         self.starts: list[Start] = []
         self.letters: list[deadletters.Letter] = []
         self.held_bytes = 0
+        self.caused: dict[
+            int, int
+        ] = {}  # hops, of what executions have caused without publishing it
         self.has_queued = False
         self.page = PAGE
         self.most_read = stumbles.most_read(self.trigger.stumbles, MOST_READ)
@@ -253,6 +263,7 @@ class _Dispatch:
                 conditions.set_condition(
                     trigger, Condition.CURSOR_PINNED, True, "MessagesLost", lost
                 )
+            self.caused |= origins.hops_by_seq(trigger.topic, page.records)
             for record in page.records:
                 if not pending and self._is_full(room):
                     return self._stop(room, position, looked_at)
@@ -308,7 +319,7 @@ class _Dispatch:
         if filters.refusal(self.rules.filters, message) is not None:
             self.trigger.filtered += 1
             return False
-        if messages.hops_of(message) >= messages.MOST_HOPS:
+        if self._hops_of(record, message) >= messages.MOST_HOPS:
             self.held_bytes += len(text)
             self.letters.append(
                 deadletters.Letter(self.rules.dead_letter, record.seq, text, "loop", attempts=0)
@@ -321,11 +332,14 @@ class _Dispatch:
         if self.rules.key is not None:
             # Everything has a key: what lacks the field shares one.
             key = msgspec.json.encode(filters.field_of(message, self.rules.key)).decode()
-        self._add(record.seq, text, messages.hops_of(message), key)
+        self._add(record.seq, text, self._hops_of(record, message), key)
+
+    def _hops_of(self, record: Stored, message: JSON) -> int:
+        return max(messages.hops_of(message), self.caused.get(record.seq, 0))
 
     def _start_batch(self, pending: list[tuple[Stored, str]]) -> None:
         texts = [text for _, text in pending]
-        hops = max(messages.hops_of(msgspec.json.decode(text)) for text in texts)
+        hops = max(self._hops_of(one, msgspec.json.decode(text)) for one, text in pending)
         self._add(pending[-1][0].seq, messages.batch_text(texts), hops, None)
 
     def _end_of_batch(self, pending: list[tuple[Stored, str]], position: int) -> int:
