@@ -38,8 +38,8 @@ class HeadProtocol(PushingProtocol):
     _has_body = False
     # What has come since anything was taken: of a head, or of what is around a body's chunks and behind them.
     _head_bytes = 0
-    # Of the head that is being parsed, without its first line.
-    _size = 0
+    # In the head that is being parsed.
+    _header_bytes = 0
     # The beginning of what came last where a request may begin.
     _line = b""
     # Since when, and how much of it, a body comes whose request has been answered.
@@ -83,6 +83,7 @@ class HeadProtocol(PushingProtocol):
                     self.parser.feed_data(rest)
                 except httptools.HttpParserUpgrade as exc:
                     if self._should_upgrade():
+                        self._unset_keepalive_if_required()  # it would end the socket
                         self.handle_websocket_upgrade()
                         return
                     rest = rest[exc.args[0] :]
@@ -112,7 +113,7 @@ class HeadProtocol(PushingProtocol):
         # Not before: the empty lines that may stand before a request (RFC 9112 §2.2) are none.
         self._unset_keepalive_if_required()
         self._passing_since = 0.0
-        self._size = 0
+        self._header_bytes = 0
         self._is_in_head = True
         if self._arriving is None:
             self._expect()
@@ -121,8 +122,8 @@ class HeadProtocol(PushingProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         # Behind a body come trailers (RFC 9110 §6.5.1): no view reads any, and none may pass for a header of the request.
         if self._is_in_head:
-            self._size += len(name) + len(value) + OVERHEAD_BYTES
-            if self._size > MOST_HEAD_BYTES:
+            self._header_bytes += len(name) + len(value) + OVERHEAD_BYTES
+            if self._header_bytes > MOST_HEAD_BYTES:
                 self._stop_parsing(too_large())
             super().on_header(name, value)
 
@@ -152,7 +153,7 @@ class HeadProtocol(PushingProtocol):
         raise problem
 
     def _fault(self) -> GyozaError | None:
-        if self._size + len(self.url) > MOST_HEAD_BYTES:
+        if self._header_bytes + len(self.url) > MOST_HEAD_BYTES:
             return too_large()
         version = self.parser.get_http_version()
         if version == "1.0":

@@ -46,15 +46,15 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 def serving(app: Any, **options: Any) -> Iterator[int]:
     """Serve a small application, and give its port."""
     listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(
-        app,
-        http=PatientProtocol,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        **options,
-    )
+    usual: dict[str, Any] = {
+        "ws": "none",
+        "lifespan": "off",
+        "log_config": None,
+        "access_log": False,
+        # Whatever is left open is a failure of the test, and not to be waited for.
+        "timeout_graceful_shutdown": 5,
+    }
+    config = uvicorn.Config(app, http=PatientProtocol, **{**usual, **options})
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])))
     thread.start()

@@ -17,6 +17,7 @@ from websockets.sync.client import connect
 from apps.core.held import BODIES
 from apps.stack.connections.protocol import PatientProtocol
 from apps.stack.connections.websocket import MOST_FRAGMENTS, PIECE_BYTES, SocketProtocol
+from tests.integration.stack.test_request_heads import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -172,6 +173,21 @@ def test_nothing_is_compressed(port: int):
         said = link.recv(65536)
     assert said.startswith(b"HTTP/1.1 101")
     assert b"extensions" not in said.lower()
+
+
+def test_a_connection_that_has_served_requests_may_become_a_socket():
+    with (
+        serving(ECHO, ws=SocketProtocol, timeout_keep_alive=1) as port,
+        socket.create_connection(("127.0.0.1", port), timeout=30) as link,
+    ):
+        link.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert link.recv(65536).startswith(b"HTTP/1.1 204")
+        link.sendall(HANDSHAKE + b"\r\n")
+        assert link.recv(65536).startswith(b"HTTP/1.1 101")
+        # It is no longer one that waits for requests.
+        link.settimeout(1.5)
+        with pytest.raises(TimeoutError):
+            link.recv(1)
 
 
 # --- What is refused before it is a socket
