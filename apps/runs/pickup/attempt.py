@@ -38,8 +38,8 @@ _PIECE_BYTES = 1024 * 1024
 # A file that is still open is looked at again so soon, and then ever less often.
 _SOON_SECONDS, _LATE_SECONDS = 0.005, 0.25
 # What was heard of is looked at by name, and a little later everything is: a folder is listened to only some moments after it
-# was made, and what was written into it by then has not been heard of. To look at a file takes about 3 µs.
-_ONCE_MORE_SECONDS, _ONCE_MORE_SECONDS_PER_FILE = 0.25, 0.00006
+# was made, and what was written into it by then has not been heard of. To look at a file takes about 3 µs, into a folder 30 µs.
+_ONCE_MORE_SECONDS, _ONCE_MORE_SECONDS_PER_FILE, _ONCE_MORE_SECONDS_PER_FOLDER = 0.25, 6e-5, 6e-4
 # Wait after the storage backend, its disk or Postgres has refused, whatever is heard meanwhile.
 _PAUSE_SECONDS = 1.0
 # Where nothing can be heard (links to folders, no inotify watches left), it is looked at so often.
@@ -92,6 +92,7 @@ class Pickup:
         self._lock = threading.Lock()
         self._known: dict[str, Stamp] = {}
         self._told: dict[str, str] = {}
+        self._folders = 0  # as many as there were when all was looked at
         self._sums: dict[str, str] | None = {}
         self._is_running = False
         self._wants_long_turn = self._has_long_turn = False
@@ -198,7 +199,8 @@ class Pickup:
 
     def _seconds_between(self) -> float:
         # Longer, the more there are: to look at all must not take much of a worker's time.
-        return len(self._known) * _ONCE_MORE_SECONDS_PER_FILE
+        files_seconds = len(self._known) * _ONCE_MORE_SECONDS_PER_FILE
+        return files_seconds + self._folders * _ONCE_MORE_SECONDS_PER_FOLDER
 
     def _wake(self) -> None:
         """Have a thread do what is asked for, unless one is about to; under the lock."""
@@ -319,6 +321,8 @@ class Pickup:
             self._store(batch)
         if is_last:
             self._refused.update({path: str(why.strerror) for path, why in passed.unread.items()})
+        if names is None:
+            self._folders = passed.folders
         if names is None or passed.is_no_place_to_listen:
             self.may_be_listened_to = not passed.is_no_place_to_listen
         return still_open

@@ -28,6 +28,9 @@ _FOLDER_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY | os.O_CLOEXEC
 _FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # No key is longer, so there is nothing to store below a folder whose path is.
 _LONGEST_PATH = 1024
+# Each of those that are listened to is known to the kernel, which has room for some thousands, and all are looked up whenever
+# another attempt begins.
+_MOST_FOLDERS = 5000
 # It was there a moment ago, or was something else then.
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ESTALE}
 _NONE_LEFT = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
@@ -75,8 +78,13 @@ class Passed:
     """What a look has come by that is no file to be read."""
 
     unread: dict[str, OSError] = field(default_factory=dict)
+    folders: int = 0
     # Who listens would follow a link to a folder, however much is behind it, and stumbles over a name that is no UTF-8.
-    is_no_place_to_listen: bool = False
+    has_traps: bool = False
+
+    @property
+    def is_no_place_to_listen(self) -> bool:
+        return self.has_traps or self.folders > _MOST_FOLDERS
 
 
 def find_changed(directory: Path, known: Mapping[str, Stamp], passed: Passed) -> Iterator[Found]:
@@ -157,6 +165,7 @@ def _walk(directory: Path, top: str, passed: Passed) -> Iterator[tuple[str, list
         with _passing_over(folder, passed), _opened_folder(directory, folder) as at:
             if len(os.fsencode(folder)) > _LONGEST_PATH:
                 raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
+            passed.folders += 1
             names, below = _entries(at, passed)
             folders.extend(prefix + name for name in below)
             yield folder, names, at
@@ -170,9 +179,9 @@ def _entries(at: int, passed: Passed) -> tuple[list[str], list[str]]:
         for entry in entries:
             (folders if entry.is_dir(follow_symlinks=False) else names).append(entry.name)
             if entry.is_symlink() and entry.is_dir():
-                passed.is_no_place_to_listen = True
+                passed.has_traps = True
     if not _is_text("".join(names + folders)):
-        passed.is_no_place_to_listen = True
+        passed.has_traps = True
     return sorted(names), sorted(folders, reverse=True)
 
 
@@ -182,7 +191,7 @@ def _find(
     with _passing_over(path, passed):
         found = os.stat(name, dir_fd=at, follow_symlinks=False)
         if stat.S_ISLNK(found.st_mode) and stat.S_ISDIR(os.stat(name, dir_fd=at).st_mode):
-            passed.is_no_place_to_listen = True
+            passed.has_traps = True
         if name.startswith(UNFINISHED):
             return
         if not stat.S_ISREG(found.st_mode) or Stamp._from(found) == known.get(path):

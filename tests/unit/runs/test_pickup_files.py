@@ -184,3 +184,12 @@ def test_a_file_read_right_after_it_was_written_is_read_once_more(tmp_path):
     assert fresh.settled().is_as_written(fresh)
     old = found._replace(ctime_ns=time.time_ns() - 10**9)
     assert old.settled() == old
+
+
+def test_too_many_folders_are_not_listened_to(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "_MOST_FOLDERS", 3)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    assert files.is_place_to_listen(tmp_path)
+    (tmp_path / "c").mkdir()
+    assert not files.is_place_to_listen(tmp_path)
