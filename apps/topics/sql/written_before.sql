@@ -33,6 +33,9 @@ SELECT s.place, s.low AS seq, coalesce(e.total, t.bytes_before) AS bytes,
        t.first_seq = 1 OR coalesce(s.moment > t.first_ts, false) AS is_known
 FROM search s
 CROSS JOIN topic t
-LEFT JOIN topics_event e ON e.topic_id = %(topic_id)s::bigint AND e.seq = s.low
+-- One look-up each; as a plain join Postgres may take it into its head to read the topic.
+LEFT JOIN LATERAL (
+  SELECT total FROM topics_event WHERE topic_id = %(topic_id)s::bigint AND seq = s.low LIMIT 1
+) AS e ON true
 WHERE s.low >= s.high
 ORDER BY s.place
