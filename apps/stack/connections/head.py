@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 # Nobody is known before the head is complete, so what it may cost is little: other servers take 8 to 64 KiB.
 MOST_HEAD_BYTES = 64 * 1024
+# For so long a client that still sends may read the last answer: closing at once would reset the connection, and with it
+# what it has not read yet (RFC 9112 §9.6).
+LINGER_SECONDS = 5.0
 
 
 class HeadProtocol(PushingProtocol):
@@ -46,6 +49,7 @@ class HeadProtocol(PushingProtocol):
     _passing_since = 0.0
     _passed_bytes = 0
     _arriving: asyncio.TimerHandle | None = None
+    _is_hanging_up = False
     _problem: GyozaError | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -57,6 +61,8 @@ class HeadProtocol(PushingProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._is_hanging_up:
+            return
         # What a pipelining client sends may begin with the end of the request before: that is not counted.
         if self._is_in_head or self._is_in_body or self.cycle is None:
             self._head_bytes += len(data)
@@ -146,6 +152,8 @@ class HeadProtocol(PushingProtocol):
         if cycle is not None and cycle.scope is self.scope:
             # uvicorn's own is a line of text.
             cycle.send_500_response = partial(_tell_of_failure, cycle)  # type: ignore[method-assign]
+            if not cycle.keep_alive:
+                cycle.transport = _LastAnswer(self)  # type: ignore[assignment]
 
     def _stop_parsing(self, problem: GyozaError) -> NoReturn:
         """Have no request come of what is being parsed: the parser hands it on as an error of its own."""
@@ -190,12 +198,33 @@ class HeadProtocol(PushingProtocol):
             path = path_of(self.url or target_in(self._line))
             told = refusal(error, path=path, headers=ScopeHeaders(self.headers))
             self.transport.write(told.over_http_1())
-        elif not (self._is_in_body or isinstance(error, HeadTooLarge)):
+            self.hang_up()
+        elif self._is_in_body or isinstance(error, HeadTooLarge):
+            self.transport.close()
+        else:
             self._stop_expecting()
             newest = self.pipeline[0][0] if self.pipeline else self.cycle
             newest.keep_alive = False
-            return
-        self.transport.close()
+
+    def hang_up(self) -> None:
+        """Say nothing more, and close as soon as the client has."""
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
+        self._is_hanging_up = True
+        self._is_in_head = self._is_in_body = False
+        self._stop_expecting()
+        self._unset_keepalive_if_required()
+        if not self.transport.is_closing():
+            self.transport.write_eof()
+            self._arriving = self.loop.call_later(LINGER_SECONDS, self.transport.abort)
+            self.flow.resume_reading()
+
+    @property
+    def is_in_body(self) -> bool:
+        """Whether the newest request has not come to its end."""
+        return self._is_in_body
 
     def _is_next_to_be_answered(self) -> bool:
         cycle: RequestResponseCycle | None = self.cycle
@@ -235,6 +264,21 @@ class HeadProtocol(PushingProtocol):
             self._expect()  # it is we who don't read
         else:
             self._refuse(Stalled())
+
+
+class _LastAnswer:
+    """What the last answer on a connection is written to."""
+
+    def __init__(self, protocol: HeadProtocol) -> None:
+        self._protocol = protocol
+        self.write = protocol.transport.write
+        self.is_closing = protocol.transport.is_closing
+
+    def close(self) -> None:
+        if self._protocol.is_in_body:
+            self._protocol.hang_up()
+        else:
+            self._protocol.transport.close()
 
 
 async def _tell_of_failure(cycle: RequestResponseCycle) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -313,6 +314,49 @@ def test_a_connection_is_not_kept_for_ever_behind_such_a_body():
         client.sendall(b"x")
         client.sendall(b"x")
         assert client.recv(65536) == b""
+
+
+@pytest.mark.parametrize("line", [b"POST / HTTP/1.0", b"POST / HTTP/1.1\r\nConnection: close"])
+def test_the_last_answer_is_heard_by_a_client_that_still_sends(port, line):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(line + b"\r\nHost: x\r\nContent-Length: 20000000\r\n\r\n")
+        for _ in range(20):
+            client.sendall(b"x" * 1_000_000)
+        said = b""
+        while part := client.recv(65536):
+            said += part
+    assert said.endswith(b"hello")
+    assert said.count(b"connection: close") == 1
+
+
+def test_a_refusal_is_heard_by_a_client_that_still_sends(port):
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(UNREAD + b"Transfer-Encoding: gzip, chunked\r\n\r\n")
+        for _ in range(20):
+            client.sendall(b"x" * 1_000_000)
+        said = b""
+        while part := client.recv(65536):
+            said += part
+    assert refusal(said) == (501, "unimplemented")
+
+
+def test_a_client_that_does_not_hang_up_is_hung_up_on(port, monkeypatch):
+    monkeypatch.setattr("apps.stack.connections.head.LINGER_SECONDS", 0.2)
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
+        client.sendall(b"hello?\r\n\r\n")
+        while client.recv(65536):
+            pass
+        assert not has_room_for_ever(client)
+
+
+def has_room_for_ever(client: socket.socket) -> bool:
+    end = time.monotonic() + 30
+    try:
+        while time.monotonic() < end:
+            client.sendall(b"x")
+    except ConnectionError:
+        return False
+    return True
 
 
 def test_empty_lines_do_not_keep_a_connection():
