@@ -16,7 +16,7 @@ from apps.core.errors import NotFound
 from apps.pipelines.errors import NoSuchVersion
 from apps.pipelines.language import documents
 from apps.pipelines.models import DeadLetter, Execution, Pipeline, Stage, Trigger, Version
-from apps.pipelines.states import StageStatus
+from apps.pipelines.states import ExecutionStatus, StageStatus
 from apps.runs.models import Run, Worker
 from apps.runs.states import WorkerState
 from apps.topics import queries as topics
@@ -173,6 +173,11 @@ def executions_visible_to(caller: Caller) -> QuerySet[Execution]:
     for prefix in caller.prefixes:
         allowed |= Q(pipeline_id__startswith=prefix)
     return rows.filter(allowed)
+
+
+def is_running(execution_id: UUID) -> bool:
+    """Say whether an execution is there and has not ended."""
+    return Execution.objects.filter(pk=execution_id, status=ExecutionStatus.RUNNING).exists()
 
 
 def get_execution(*, named: str, caller: Caller) -> Execution:

@@ -111,8 +111,22 @@ def _finish(left: Sequence[_Left], send: Callable[[Ordered], object]) -> None:
         if isinstance(one, _ToStop):
             # Runs tell their feeds, and topics are locked in one order only.
             control.stop_runs(run_ids=one.run_ids, reason=one.reason)
+        elif isinstance(one, _ToCancel):
+            for child in one.execution_ids:
+                _cancel(child, one.reason, send)
         elif isinstance(one, Ordered):
             send(one)
+
+
+def _cancel(execution_id: UUID, reason: str, send: Callable[[Ordered], object]) -> None:
+    with suppress(NotFound):
+        with transitions.locked(execution_id) as moves:
+            execution = moves.execution
+            if execution.status != ExecutionStatus.RUNNING or execution.cancel_requested_at:
+                return
+            transitions.request_cancel(moves, reason=reason)
+            execution.wake_at = moves.now
+        advance_execution(execution_id, send=send)
 
 
 def _advance_unless_refused(execution_id: UUID, ids: list[UUID]) -> list[_Left]:
@@ -163,7 +177,15 @@ class _ToStop:
     reason: str
 
 
-_Left = _ToStop | _Alone | Ordered
+@dataclass(frozen=True, slots=True)
+class _ToCancel:
+    """Executions that steps of one that is to end wait for."""
+
+    execution_ids: list[UUID]
+    reason: str
+
+
+_Left = _ToStop | _ToCancel | _Alone | Ordered
 
 
 def _advance_together(
@@ -228,6 +250,11 @@ def _run(ready: Sequence[tuple[Moves, Plan]], refused: Mapping[str, str]) -> lis
         _ToStop(run_ids, turn.execution.cancel_reason)
         for turn in turns
         if (run_ids := turn.runs_to_stop())
+    ]
+    left += [
+        _ToCancel(turn.children_to_stop, f"the execution {turn.execution.id} waits no more")
+        for turn in turns
+        if turn.children_to_stop
     ]
     for turn in turns:
         for stage, errand in turn.errands:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import msgspec
 from msgspec.structs import replace
@@ -38,7 +39,6 @@ from apps.runs.states import RunState
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-    from uuid import UUID
 
     from apps.pipelines.execution.livestages import LiveStage
     from apps.pipelines.language.plans import Plan, Step
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 JSON = Any
 S = StageStatus
 
-# After how long runs that were asked to stop are asked again.
+# After how long what was asked to stop is asked again.
 STOPPING = timedelta(seconds=5)
 # The note of a stage whose errand is being run, and after how long somebody else may run it, too.
 UNDER_WAY: JSON = {"errand": "under way"}
@@ -71,6 +71,8 @@ class Turn:
         self.published: list[LiveStage] = []
         # Run when the turn is committed.
         self.errands: list[tuple[LiveStage, Errand]] = []
+        # Executions that steps wait for and that go on although this one is to end.
+        self.children_to_stop: list[UUID] = []
         self.wakes_again = False
 
     @cached_property
@@ -128,7 +130,11 @@ class Turn:
         """Bring an active stage up to what its runs say."""
         if not stage.run_ids and stage.items is None:
             if self.execution.cancel_requested_at is not None:
-                self.moves.move_stage(stage, S.CANCELLED, error=self.execution.cancel_reason)
+                child = _child_of(stage)
+                if child is not None and queries.is_running(child):
+                    self.children_to_stop.append(child)
+                else:
+                    self.moves.move_stage(stage, S.CANCELLED, error=self.execution.cancel_reason)
             elif stage.note != UNDER_WAY or (stage.wake_at or self.moves.now) <= self.moves.now:
                 self._perform(step, stage, self._scope(step))
             return
@@ -364,7 +370,7 @@ class Turn:
         moments = [stage.wake_at for stage in self.stages.values() if stage.wake_at is not None]
         if self.execution.cancel_requested_at is None and self.execution.deadline_at is not None:
             moments.append(self.execution.deadline_at)
-        if self.runs_to_stop():
+        if self.runs_to_stop() or self.children_to_stop:
             moments.append(self.moves.now + STOPPING)
         if self.wakes_again:
             moments.append(self.moves.now)
@@ -372,6 +378,12 @@ class Turn:
         if moments:
             self.execution.wake_at = min(moments)
             self.moves.touch()
+
+
+def _child_of(stage: LiveStage) -> UUID | None:
+    """Return the execution that a step waits for."""
+    named = stage.note.get("execution_id") if isinstance(stage.note, dict) else None
+    return None if named is None else UUID(named)
 
 
 def _outputs(stage: LiveStage) -> JSON:

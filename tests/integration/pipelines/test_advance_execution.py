@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from django.db import connection
@@ -322,6 +324,61 @@ def test_cancel_stops_runs_first_and_ends_when_they_have(driver):
     assert (
         services.cancel_execution(named=str(execution.id), caller=ANONYMOUS).status == "cancelled"
     )
+
+
+def waiting_for_a_child(
+    driver: Any, *, wait: bool = True, **document: Any
+) -> tuple[Execution, Execution]:
+    child, _ = services.create_pipeline(
+        body={"name": "child", "steps": [{"name": "c", **CMD}]}, caller=ANONYMOUS
+    )
+    inputs = {"pipeline_id": child.id, "wait": wait}
+    steps = [
+        {"name": "sub", "adapter": "pipeline", "inputs": inputs},
+        {"name": "ask", "adapter": "approve", "inputs": {"message": "go?"}},
+    ]
+    execution = driver.advance(driver.start(steps, **document))
+    inner = Execution.objects.get(parent_id=execution.id)
+    driver.advance(inner)
+    return execution, inner
+
+
+def test_cancel_stops_what_a_step_waits_for(driver):
+    execution, inner = waiting_for_a_child(driver)
+    [run] = driver.runs(inner)
+    driver.begin(run.id)
+    services.cancel_execution(named=str(execution.id), caller=ANONYMOUS)
+    inner.refresh_from_db()
+    assert inner.status == "running"
+    assert str(execution.id) in inner.cancel_reason
+    run.refresh_from_db()
+    assert run.cancel_requested_at is not None
+    # While something runs for it, it runs; and it looks again by itself.
+    execution.refresh_from_db()
+    assert execution.status == "running"
+    assert execution.wake_at is not None
+    driver.end(run.id, error="stopped")
+    assert driver.advance(inner).status == "cancelled"
+    assert driver.advance(execution).status == "cancelled"
+    assert driver.statuses(execution) == {"sub": "cancelled", "ask": "cancelled"}
+
+
+def test_cancel_leaves_alone_what_no_step_waits_for(driver):
+    execution, inner = waiting_for_a_child(driver, wait=False)
+    services.cancel_execution(named=str(execution.id), caller=ANONYMOUS)
+    execution.refresh_from_db()
+    inner.refresh_from_db()
+    assert (execution.status, inner.status) == ("cancelled", "running")
+    assert inner.cancel_requested_at is None
+
+
+def test_a_timeout_stops_what_a_step_waits_for(driver, time_machine):
+    time_machine.move_to("2030-01-01T00:00:00Z", tick=False)
+    execution, inner = waiting_for_a_child(driver, options={"timeout_s": 30})
+    time_machine.move_to("2030-01-01T00:00:31Z", tick=False)
+    assert driver.advance(execution).status == "running"
+    assert driver.advance(inner).status == "cancelled"
+    assert driver.advance(execution).status == "failed"
 
 
 def test_a_timeout_fails_the_execution(driver, time_machine):
