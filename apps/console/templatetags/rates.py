@@ -21,6 +21,12 @@ def rate(value: float | None, unit: str) -> str:
 
 
 @register.filter
+def counted(value: int) -> str:
+    """Write a number so that its size is seen."""
+    return f"{value:,}"
+
+
+@register.filter
 def moment(written: str) -> str:
     """Write a moment in RFC 3339 shorter: to the millisecond, in UTC as all times of the console."""
     return written[:23].replace("T", " ")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from apps.console.templatetags.rates import moment, rate, time_of_day
+from apps.console.templatetags.rates import counted, moment, rate, time_of_day
 from apps.console.topics.chart import HEIGHT, STEP, charts
 from apps.topics.vitals.throughput import Part, Throughput
 
@@ -43,5 +43,6 @@ def test_numbers_are_written_for_people():
     assert rate(0.01, "records") == "under 0.1"
     assert rate(2048.0, "bytes").replace("\xa0", " ") == "2.0 KB"
     assert rate(0.5, "bytes") == "under a byte"
+    assert counted(1641160) == "1,641,160"
     assert time_of_day(1_000) == "00:00:01"
     assert moment("2030-01-02T03:04:05.678901Z") == "2030-01-02 03:04:05.678"
