@@ -84,7 +84,7 @@ class Passed:
 
     @property
     def is_no_place_to_listen(self) -> bool:
-        return self.has_traps or self.folders > _MOST_FOLDERS
+        return self.has_traps or bool(self.unread) or self.folders > _MOST_FOLDERS
 
 
 def find_changed(directory: Path, known: Mapping[str, Stamp], passed: Passed) -> Iterator[Found]:
@@ -118,7 +118,8 @@ def find_changed_of(
 def is_place_to_listen(directory: Path) -> bool:
     """Say whether whoever listens to a directory hears of what is in it, and of nothing else."""
     passed = Passed()
-    return not any(passed.is_no_place_to_listen for _ in _walk(directory, "", passed))
+    is_none = any(passed.is_no_place_to_listen for _ in _walk(directory, "", passed))
+    return not (is_none or passed.is_no_place_to_listen)
 
 
 @contextlib.contextmanager

@@ -139,7 +139,11 @@ class Watcher:
         if not names:
             return None
         try:
-            return RustNotify(names, False, False, 0, True, True)
+            try:
+                return RustNotify(names, False, False, 0, True, False)
+            except (FileNotFoundError, PermissionError):
+                # A folder has just gone, or was shut. The last argument passes over such, but over a reached limit, too.
+                return RustNotify(names, False, False, 0, True, True)
         except (OSError, WatchfilesRustInternalError) as exc:
             log.warning("files are looked for every %.0f s only: %s", DEAF_SECONDS, exc)
             return None

@@ -421,6 +421,29 @@ def test_where_nothing_can_be_heard_it_is_looked(make_agent, execution_id, monke
     work(agent, has_ended(run))
 
 
+def test_a_folder_that_goes_while_it_is_begun_to_be_listened_to_is_no_matter(
+    make_agent, execution_id, monkeypatch
+):
+    passing_over: list[bool] = []
+
+    def listen(*args: Any) -> Any:
+        passing_over.append(args[-1])
+        if not args[-1]:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return RustNotify(*args)
+
+    monkeypatch.setattr(LISTENER, listen)
+    run = op(f"{WAIT}open('a', 'w').write('1'){WAIT.replace('go', 'end')}", execution_id)
+    agent = make_agent()
+    work(agent, lambda: passing_over == [False, True])
+    let_go(agent)
+    work(agent, lambda: objects(execution_id) == {"s/a": 1})
+    [held] = agent.held.values()
+    assert held.files is not None
+    (held.files.directory.parent / "work/end").touch()
+    work(agent, has_ended(run))
+
+
 def test_a_mistake_in_listening_is_not_the_end_of_it(make_agent, execution_id, monkeypatch):
     mistakes = iter([ValueError("one mistake")])
 

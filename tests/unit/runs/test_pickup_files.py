@@ -186,6 +186,12 @@ def test_a_file_read_right_after_it_was_written_is_read_once_more(tmp_path):
     assert old.settled() == old
 
 
+def test_a_folder_that_is_shut_is_not_listened_to(tmp_path, monkeypatch):
+    (tmp_path / "shut").mkdir()
+    refuse_to_open("shut", errno.EACCES, monkeypatch)
+    assert not files.is_place_to_listen(tmp_path)
+
+
 def test_too_many_folders_are_not_listened_to(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "_MOST_FOLDERS", 3)
     for name in "ab":
