@@ -22,7 +22,7 @@ from apps.runs.states import WorkerState
 from apps.topics import queries as topics
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from django.db.models import QuerySet
 
@@ -173,6 +173,14 @@ def executions_visible_to(caller: Caller) -> QuerySet[Execution]:
     for prefix in caller.prefixes:
         allowed |= Q(pipeline_id__startswith=prefix)
     return rows.filter(allowed)
+
+
+def seqs_started(trigger: Trigger, seqs: Collection[int]) -> set[int]:
+    """Return which of these messages of a trigger's topic have started an execution of its pipeline already."""
+    found = Execution.objects.filter(
+        pipeline_id=trigger.pipeline_id, source_topic_id=trigger.topic_id, source_seq__in=seqs
+    )
+    return {seq for seq in found.values_list("source_seq", flat=True) if seq is not None}
 
 
 def is_running(execution_id: UUID) -> bool:

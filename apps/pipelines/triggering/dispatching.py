@@ -204,10 +204,14 @@ class _Dispatch:
 
     def _begin(self, records: list[NewEvent]) -> list[str]:
         """Store what is started, with its first steps taken; return the ids."""
-        if not self.starts:
-            return []
         trigger = self.trigger
-        together = starting.prepare(self.starts, source=trigger)
+        # One that was stopped and started from the beginning comes by what it has started before.
+        seqs = [one.source_seq for one in self.starts if one.source_seq is not None]
+        known = queries.seqs_started(trigger, seqs) if seqs else set()
+        starts = [one for one in self.starts if one.source_seq not in known]
+        if not starts:
+            return []
+        together = starting.prepare(starts, source=trigger)
         if self.with_first_steps:
             advancing.advance_new(together)
         starting.store(together)

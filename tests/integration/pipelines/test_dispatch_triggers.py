@@ -311,6 +311,19 @@ def test_a_letter_goes_with_the_next_redrive_if_somebody_else_has_retried(driver
     assert Execution.objects.get().attempt == 2
 
 
+def test_what_has_started_something_starts_nothing_again():
+    publish("a", "b")
+    listen(start="earliest", max_concurrency=10)
+    assert [one["data"] for one in dispatch()] == ["a", "b"]
+    triggers.stop_trigger(pipeline_id="p", caller=ANONYMOUS)
+    publish("c")
+    triggers.start_trigger(pipeline_id="p", version=None, caller=ANONYMOUS)
+    assert [one["data"] for one in dispatch()] == ["c"]
+    now = trigger_now()
+    assert (now.position, now.stumbles, now.last_error) == (3, 0, "")
+    assert not DeadLetter.objects.exists()
+
+
 def test_a_loop_ends_after_sixteen_hops():
     listen(dead_letter="dead")
     publish("near", meta='{"gyoza_hops": 15}')
