@@ -116,17 +116,25 @@ class _Pass:
             listeners.wake([topic for topic, has_listeners in self.grown.items() if has_listeners])
 
     async def _tell_of_loss(self, conn: Connection, gap: Gap) -> bool:
-        """Pass a loss on, once round a circle: whoever lost the records first has told its readers itself (§16.6)."""
-        hops = 0
-        if gap.reason == "source_trim":
-            ends = {"source_id": self.row["source_id"], "dest_id": self.row["dest_id"]}
-            [way] = await _run(conn, "topics/routers/find_way_of_loss", **ends)
-            hops = way["hops"]
-            if way["steps"] is not None and hops >= way["steps"]:
-                return await self._advance(conn, gap.gap_to, 0)
-        seqs = gap.gap_to - self.row["position"]
+        """Pass a loss on, but not round a circle again: whoever lost the records has told its readers itself (§16.6)."""
+        after, is_own = self.row["position"], gap.reason != "source_trim"
+        # What the source was told of lies behind what it lost itself: the next pass deals with it.
+        until = max(self.row["cap_floor"], self.row["ttl_floor"]) if is_own else gap.gap_to
+        [way] = await _run(
+            conn,
+            "topics/routers/find_way_of_loss",
+            source_id=self.row["source_id"],
+            dest_id=self.row["dest_id"],
+            after=after,
+            until=until,
+        )
+        seqs = until - after
+        if way["steps"] is not None and way["hops"] >= way["steps"]:
+            seqs = seqs - way["told"] if is_own else 0
+        if not seqs:
+            return await self._advance(conn, until, 0)
         await self._lose(conn, seqs)
-        return await self._advance(conn, gap.gap_to, seqs, lost_hops=hops + 1)
+        return await self._advance(conn, until, seqs, lost_hops=1 if is_own else way["hops"] + 1)
 
     async def _copy(self, conn: Connection) -> bool:
         # Behind the last record there may be deleted ones, which an empty page passes over.

@@ -463,6 +463,26 @@ def test_a_loss_goes_round_a_ring_once(api: Api, ring: str, before: list[str]) -
     assert heads(api, ring) == [len(before) + 8] * len(ring)
 
 
+def test_a_loss_that_came_round_is_not_told_again_with_one_of_the_topics_own(api: Api) -> None:
+    for source, dest in ("ab", "ba"):
+        route(api, source + dest, source, dest, allow_cycle=True)
+    api.write("a", "old")
+    settle(api, "a", "b")
+    held = Router.objects.filter(name="ab")
+    held.update(is_paused=True)
+    api.put("/v0/topics/b", {"cap_records": 2})
+    api.write("b", 1, 2, 3, 4)
+    settle(api, "a")
+    # 1 and 2 were lost, 3 and 4 have come.
+    assert api.state("a")["head_seq"] == 5
+    api.put("/v0/topics/a", {"cap_records": 1})
+    api.write("a", 5)
+    held.update(is_paused=False)
+    settle(api, "a", "b")
+    # Of the four that went before 5, b is told of the two that were not told by itself.
+    assert heads(api, "ab") == [6, 8]
+
+
 def test_a_loss_leaves_a_ring_by_its_side(api: Api) -> None:
     for source, dest in ("ab", "ba", "bc"):
         route(api, source + dest, source, dest, allow_cycle=True)
