@@ -209,11 +209,13 @@ class Pickup:
             self._pool.submit(self._run, is_long=self._wants_long_turn)
 
     def _run(self) -> None:
-        """Have a turn; those who wait have theirs before the next one."""
+        """Have a turn, and another as long as nobody waits for one."""
         self._has_long_turn, self._wants_long_turn = self._wants_long_turn, False
         try:
-            if (names := self._take_asked()) is not None:
+            while (names := self._take_asked()) is not None:
                 self._pass(names or None)
+                if self._pool.is_awaited or self._has_long_turn or self._wants_long_turn:
+                    break
         finally:
             connections.close_all()
             with self._lock:
