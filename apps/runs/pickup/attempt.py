@@ -239,8 +239,15 @@ class Pickup:
             still_open = self._store_changed(None if is_last else names, is_last=is_last)
         except TurnOver:
             self.look()
-        except (LeaseGone, Conflict, NotFound):
-            self._end()  # the run is another worker's, or its execution has ended
+        except LeaseGone:
+            self._end()
+        except (Conflict, NotFound) as exc:
+            # Its execution has ended; one that is tried again may be a moment behind its runs.
+            if is_last:
+                self.problem = f"its files could not be stored: {exc}"
+                self._end()
+            else:
+                self._rest()
         except (Unavailable, OutOfRoom, *AWAY) as exc:
             self._wait_for_better(exc)
         except Exception as exc:
@@ -277,9 +284,12 @@ class Pickup:
             self.problem, self.is_lost = f"its files could not be stored: {exc}", True
             self._end()
         else:
-            with self._lock:
-                self._is_resting, self._named = True, set()
-            self.look_in(_PAUSE_SECONDS)
+            self._rest()
+
+    def _rest(self) -> None:
+        with self._lock:
+            self._is_resting, self._named = True, set()
+        self.look_in(_PAUSE_SECONDS)
 
     def _end(self) -> None:
         if self._refused and not self.problem:

@@ -252,8 +252,28 @@ def test_an_execution_that_has_ended_takes_nothing_more(make_agent, execution_id
     work(agent, lambda: state_of(run) == S.RUNNING)
     storage.close_spaces([execution_id])
     work(agent, has_ended(run))
-    assert run.state == S.COMPLETED
+    assert run.state == S.FAILED
+    assert f"Execution {execution_id} has ended" in run.error_message
     assert objects(execution_id) == {}
+
+
+def test_an_execution_that_is_tried_again_takes_what_was_refused(make_agent, execution_id):
+    """Its runs may begin a moment before it takes anything."""
+    source = """
+        open('a', 'w').write('1')
+        while not os.path.exists('../work/go'): time.sleep(0.01)
+        """
+    storage.close_spaces([execution_id])
+    run = op(source, execution_id)
+    agent = make_agent()
+    work(agent, lambda: bool(agent.held))
+    [held] = agent.held.values()
+    work(agent, lambda: held.files._is_resting)
+    storage.reopen_space(execution_id)
+    work(agent, lambda: objects(execution_id) == {"s/a": 1})
+    (held.files.directory.parent / "work/go").touch()
+    work(agent, has_ended(run))
+    assert run.state == S.COMPLETED
 
 
 def test_a_lost_lease_stores_nothing(make_agent, execution_id):
