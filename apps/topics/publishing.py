@@ -33,7 +33,8 @@ class Typed(NamedTuple):
 def publish(*, topic: str, typed: Typed, caller: Caller) -> int:
     """Append a record to a topic that is there, checked as any client's is, with its entry in the trail; return its seq.
 
-    Raises Invalid, RecordTooLarge, Forbidden for a topic of the service, TopicNotFound, TopicFull.
+    Raises Invalid, RecordTooLarge, Forbidden for a topic of the service, TopicNotFound, TopicFull, Throttled
+    when the log is full.
     """
     if not can_be_looked_up(topic):
         raise TopicNotFound.of(topic)

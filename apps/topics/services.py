@@ -184,7 +184,7 @@ def append_events(
     Call it last: from here to commit the topics are locked, and every other writer to them waits. Missing topics
     are created (`ensure`), else their records are dropped (seq 0). A full topic that rejects takes these all the same: what
     has happened can't be refused. What can is written to topics named in `refusable`; raises Refused for the first of
-    them that has no room. Readers are woken after commit.
+    them that has no room, or for which the log has none. Readers are woken after commit.
     """
     batches = batches_of(records)
     if not batches:
@@ -361,13 +361,21 @@ def _carry_out(
 
 
 def _require_room(batches: dict[str, list[Record]], refusable: Collection[str]) -> None:
+    most = settings.GYOZA_MAX_TOTAL_BYTES
+    left = None
+    if most:
+        # Before the topics' locks, as everybody does.
+        sql.run("topics/lock_quota")
+        left = most - sql.run("topics/bytes_used").rows[0]["bytes"]
     # All of them are locked, in the order in which the append locks them.
     locked = eviction.lock_settled_now(batches)
     for name in sorted(locked.keys() & set(refusable)):
         size = sum(record.size for record in batches[name])
         error = room.refusal(locked[name], len(batches[name]), size)
+        error = error or room.refusal_of_all(size, left=left, most=most)
         if error is not None:
             raise Refused(name, error)
+        left = None if left is None else left - size
 
 
 def _append(batches: dict[str, list[Record]]) -> dict[str, Placed]:

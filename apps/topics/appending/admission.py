@@ -15,7 +15,7 @@ from django.conf import settings
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
 from apps.topics.appending import batch
-from apps.topics.appending.room import refusal
+from apps.topics.appending.room import refusal, refusal_of_all
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicNotFound
 from apps.topics.keeping import eviction
@@ -277,16 +277,9 @@ class Trial:
 
     def _refusal(self, append: Append, topic: dict[str, Any]) -> GyozaError | None:
         """§8.3, then the quota."""
-        refused = refusal(topic, len(append.records), append.size)
-        if refused is not None:
-            return refused
-        if self.bytes_left is not None and append.size > self.bytes_left:
-            return Throttled(
-                "the log is full",
-                limit="max_total_bytes",
-                max=settings.GYOZA_MAX_TOTAL_BYTES,
-            )
-        return None
+        return refusal(topic, len(append.records), append.size) or refusal_of_all(
+            append.size, left=self.bytes_left, most=settings.GYOZA_MAX_TOTAL_BYTES
+        )
 
     def _open(self) -> Iterable[Append]:
         return [append for append in self.appends if append not in self.refused]

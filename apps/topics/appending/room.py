@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from apps.core.errors import Throttled
 from apps.topics.errors import RecordTooLarge, TopicFull
 from apps.topics.states import Discard
 
@@ -57,3 +58,10 @@ def refusal(topic: Mapping[str, Any], records: int, size: int) -> GyozaError | N
     if room.can_never_take(records, size):
         return RecordTooLarge(f"{topic['name']} can never hold that much", topic=topic["name"])
     return TopicFull.of(topic) if room.is_full_for(records, size) else None
+
+
+def refusal_of_all(size: int, *, left: int | None, most: int) -> GyozaError | None:
+    """Return why the log does not take so many bytes more of the `most` it may hold; None if it does, or has no limit."""
+    if left is None or size <= left:
+        return None
+    return Throttled("the log is full", limit="max_total_bytes", max=most)

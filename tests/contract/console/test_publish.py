@@ -92,6 +92,14 @@ def test_what_the_log_has_no_room_for_is_said(operator):
     assert written() == []
 
 
+def test_what_all_of_the_log_has_no_room_for_is_said(operator, settings):
+    settings.GYOZA_MAX_TOTAL_BYTES = 3
+    answer = operator.post(PAGE, {"data": "12345"})
+    assert answer.status_code == 429
+    assert errors(answer) == {"data": "the log is full"}
+    assert written() == []
+
+
 @pytest.mark.parametrize(
     ("path", "status"), [("/console/topics/nobody", 404), ("/console/topics/%00", 404)]
 )

@@ -55,6 +55,17 @@ def test_a_message_that_a_full_topic_rejects_fails_its_step(driver):
     assert driver.advance(execution).status == "completed"
 
 
+def test_a_message_that_the_log_has_no_room_for_fails_its_step(driver, settings):
+    topic_services.append_events([NewEvent("wide", '"' + "x" * 3_000 + '"')])
+    settings.GYOZA_MAX_TOTAL_BYTES = 2_000
+    step = {"name": "one", "adapter": "publish", "inputs": {"topic": "wide", "data": 1}}
+    execution = driver.advance(driver.start([step]))
+    assert execution.status == "failed"
+    assert driver.stage(execution, "one").error == "throttled: the log is full"
+    settings.GYOZA_MAX_TOTAL_BYTES = 1_000_000
+    assert driver.advance(driver.start([step])).status == "completed"
+
+
 def test_what_has_expired_leaves_room(driver):
     with time_machine.travel(datetime(2030, 1, 1, tzinfo=UTC), tick=False) as clock:
         narrow(ttl_ms=1_000)
