@@ -40,8 +40,9 @@ class Application:
         elif scope["type"] == "http":
             answer = await cors.admit(scope, send)
             if answer is not None:
-                if scope["path"].startswith(_NAMES) and b"%2f" in scope["raw_path"].lower():
-                    scope = {**scope, "path": _with_slashes_encoded(scope["raw_path"])}
+                raw_path: bytes = scope.get("raw_path") or b""
+                if scope["path"].startswith(_NAMES) and b"%2f" in raw_path.lower():
+                    scope = {**scope, "path": _with_slashes_encoded(raw_path)}
                 await self._serve(scope, receive, answer)
         else:
             await websocket.serve(socket_match(scope["path"]), scope, receive, send)

@@ -180,6 +180,7 @@ def test_long_answers_that_nobody_takes_are_kept_within_a_limit(api: Api, settin
     taken = asyncio.Event()
     slow = api.start(read_slowly(api, "/v0/topics/t/diff", b"{}", taken))
     while not held.ANSWERS.total:
+        assert not slow.done()
         api.get("/v0/health")
     refusal = api.post("/v0/topics/t/diff", {})
     is_throttled(refusal, limit="max_unsent_bytes", max=300_000)

@@ -89,16 +89,17 @@ def test_a_failure_remembers_nothing():
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("key", ["x" * 256, "", "\u00e9" * 256])
+@pytest.mark.parametrize("key", ["x" * 256, "\u00e9" * 256])
 def test_a_key_may_have_256_bytes(key):
     assert once(make([]), key=key)[2] is False
     assert once(make([]), key=key)[2] is True
 
 
 @pytest.mark.django_db
-def test_a_longer_key_is_refused():
+@pytest.mark.parametrize("key", ["x" * 257, ""])
+def test_a_key_that_is_longer_or_none_is_refused(key):
     with pytest.raises(Invalid, match="256 bytes"):
-        once(make([]), key="x" * 257)
+        once(make([]), key=key)
 
 
 @pytest.mark.django_db

@@ -416,7 +416,12 @@ def test_the_statements_use_the_indexes_named_in_their_headers() -> None:
     write("a", *range(50))
     params: dict[str, dict[str, Any]] = {
         "read_source": {"router_id": router_id, "limit": 1024, "budget": 1 << 20, "now": 0},
-        "advance_router": {"router_id": router_id, "position": 0, "forwarded_total": 0},
+        "advance_router": {
+            "router_id": router_id,
+            "position": 0,
+            "forwarded_total": 0,
+            "lost_hops": None,
+        },
         "find_due": {"name": "a"},
         "find_owed": {"name": "b"},
         "read_router": {"name": "a-b"},
