@@ -73,6 +73,9 @@ class Watcher:
         pickup.close()
         with self._lock:
             self._pickups.discard(pickup)
+            # Most have ended before anybody listened to them: the thread need not wake for them.
+            if not self._watched:
+                return
             self._forget(pickup)
             if not self._watched:
                 self._turn.set()
