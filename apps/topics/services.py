@@ -13,8 +13,9 @@ from apps.access import services as access
 from apps.core import pgarray, sql
 from apps.core.errors import Invalid, Throttled
 from apps.core.sse import wakeups
+from apps.core.steps import carry_out
 from apps.topics import queries
-from apps.topics.appending import batch, listeners, room
+from apps.topics.appending import batch, listeners, quota, room
 from apps.topics.appending.events import NewEvent as NewEvent
 from apps.topics.appending.events import batches_of
 from apps.topics.appending.events import check_event as check_event
@@ -361,18 +362,13 @@ def _carry_out(
 
 
 def _require_room(batches: dict[str, list[Record]], refusable: Collection[str]) -> None:
-    most = settings.GYOZA_MAX_TOTAL_BYTES
-    left = None
-    if most:
-        # Before the topics' locks, as everybody does.
-        sql.run("topics/lock_quota")
-        left = most - sql.run("topics/bytes_used").rows[0]["bytes"]
+    left = carry_out(quota.take_turn())
     # All of them are locked, in the order in which the append locks them.
     locked = eviction.lock_settled_now(batches)
     for name in sorted(locked.keys() & set(refusable)):
         size = sum(record.size for record in batches[name])
         error = room.refusal(locked[name], len(batches[name]), size)
-        error = error or room.refusal_of_all(size, left=left, most=most)
+        error = error or room.refusal_of_all(size, left=left, most=settings.GYOZA_MAX_TOTAL_BYTES)
         if error is not None:
             raise Refused(name, error)
         left = None if left is None else left - size

@@ -14,7 +14,8 @@ from django.conf import settings
 
 from apps.core import asyncdb, pgarray, sql
 from apps.core.errors import GyozaError, Invalid, Throttled
-from apps.topics.appending import batch
+from apps.core.steps import carry_out_on
+from apps.topics.appending import batch, quota
 from apps.topics.appending.room import refusal, refusal_of_all
 from apps.topics.config import TopicConfig
 from apps.topics.errors import TopicNotFound
@@ -118,10 +119,7 @@ class Trial:
 
     async def create_missing(self, conn: Connection) -> None:
         """Create the topics that are missing, each for the first write that may."""
-        if settings.GYOZA_MAX_TOTAL_BYTES:
-            await _run(conn, "topics/lock_quota")
-            [used] = await _run(conn, "topics/bytes_used")
-            self.bytes_left = settings.GYOZA_MAX_TOTAL_BYTES - used["bytes"]
+        self.bytes_left = await carry_out_on(conn, quota.take_turn())
         # A name that can't be a topic's may hold what Postgres doesn't take as text.
         missing = await _missing(conn, {a.topic for a in self.appends if is_topic_name(a.topic)})
         for append in self.appends:

@@ -14,7 +14,8 @@ from django.conf import settings
 
 from apps.core import asyncdb, sql
 from apps.core.sse import wakeups
-from apps.topics.appending import batch, listeners
+from apps.core.steps import carry_out_on
+from apps.topics.appending import batch, listeners, quota
 from apps.topics.appending.room import Room
 from apps.topics.keeping import eviction
 from apps.topics.keeping.retention import Marks, gap_before
@@ -160,7 +161,7 @@ class _Pass:
         """Copy as many as there is room for, and stop before the first that there is none for (§16.4)."""
         if not copies:
             return await self._advance(conn, position, 0)
-        bytes_left = await _quota_left(conn)
+        bytes_left = await carry_out_on(conn, quota.take_turn())
         dest = self.row["dest"]
         [topic] = (
             await eviction.lock_settled(conn, [dest], now=self.now, at_any_price=False)
@@ -220,14 +221,6 @@ class _Pass:
             lost_hops=lost_hops,
         )
         return position >= self.until
-
-
-async def _quota_left(conn: Connection) -> int | None:
-    limit: int = settings.GYOZA_MAX_TOTAL_BYTES
-    if not limit:
-        return None
-    await _run(conn, "topics/lock_quota")
-    return limit - int((await _run(conn, "topics/bytes_used"))[0]["bytes"])
 
 
 def _route(row: dict[str, Any]) -> Route:
